@@ -1,0 +1,125 @@
+"""Give every thread a connection of its own, and let none of them cross a fork.
+
+A connection that came through a fork loses data. SQLite remembers in memory which locks its
+process holds; the child inherits the memory without the locks, so connections that it opens hold
+none either, another process removes the journal under them, and what they commit is gone
+(https://www.sqlite.org/howtocorrupt.html, section 2.6). A socket that two processes share gives
+one of them the answer meant for the other. So all connections are closed before a fork, and
+parent and child open new ones at their next use.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Line:
+    """Hold the connection of one thread; locked while a transaction runs on it."""
+
+    __slots__ = ("__weakref__", "connection", "in_use", "lock", "pid")
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.in_use = False
+        self.lock = threading.RLock()
+        self.pid = os.getpid()
+
+    def close(self) -> None:
+        """Close the connection; the next use opens a new one."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+
+    def __del__(self) -> None:
+        self.close()  # the thread has ended
+
+
+class Connections:
+    """Open a connection for each thread that asks, and close all of them before a fork."""
+
+    def __init__(self, connect: Callable[[], Any]) -> None:
+        self._connect = connect
+        self._local = threading.local()
+        self._lines: WeakSet[Line] = WeakSet()
+        self._gate = threading.RLock()
+        self._halted: list[Line] = []
+        self._inherited: list[Line] = []
+        _everyone.add(self)
+
+    def acquire(self) -> Line:
+        """Return the line of this thread, open and locked; `release` it."""
+        line: Line | None = getattr(self._local, "line", None)
+        if line is None or line.pid != os.getpid():
+            line = self._new_line(line)
+        line.lock.acquire()
+        try:
+            if line.connection is None:
+                line.connection = self._connect()
+        except BaseException:
+            line.lock.release()
+            raise
+        line.in_use = True
+        return line
+
+    def release(self, line: Line) -> None:
+        """Give a line back."""
+        line.in_use = False
+        line.lock.release()
+
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        line: Line | None = getattr(self._local, "line", None)
+        if line is not None and line.pid == os.getpid():
+            line.close()
+
+    def _new_line(self, old: Line | None) -> Line:
+        if old is not None:
+            self._inherited.append(old)  # a fork that Python did not see: closing would do harm
+        with self._gate:
+            line = self._local.line = Line()
+            self._lines.add(line)
+        return line
+
+    def halt(self) -> None:
+        """Wait for the transactions that run, close all connections, and let none be opened."""
+        self._gate.acquire()
+        self._halted = list(self._lines)
+        for line in self._halted:
+            line.lock.acquire()
+            if not line.in_use:  # else this very thread forks in its own transaction
+                line.close()
+
+    def resume(self) -> None:
+        """Let connections be opened again."""
+        for line in self._halted:
+            line.lock.release()
+        self._halted = []
+        self._gate.release()
+
+
+_everyone: WeakSet[Connections] = WeakSet()
+_forking = threading.RLock()
+
+
+def _before_fork() -> None:
+    _forking.acquire()
+    for connections in list(_everyone):
+        connections.halt()
+        _halted.append(connections)
+
+
+def _after_fork() -> None:
+    while _halted:
+        _halted.pop().resume()
+    _forking.release()
+
+
+_halted: list[Connections] = []
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

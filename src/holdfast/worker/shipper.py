@@ -1,0 +1,250 @@
+"""Ship the spool to the store: a process of its own, which may die at any time.
+
+Everything it knows stands in the files and in the store, so the next one continues where the
+stored log ends.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import sys
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from holdfast.core.clock import Clock, SystemClock
+from holdfast.core.config import StoreSettings
+from holdfast.core.errors import StoreUnavailable
+from holdfast.core.models import LogChunk, LogEnd, LogPosition, Stream
+from holdfast.store import open_store
+from holdfast.worker.spool import END, HEADER, MAGIC, SOURCES, folder_of, leases_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from holdfast.core.models import Lease
+    from holdfast.store.logs import Logs
+
+CHUNK = 1 << 16  # bytes in one row
+BATCH = 4 << 20  # bytes in one transaction
+WATCHED_SECONDS = 0.1  # how long output may wait when somebody looks
+UNWATCHED_SECONDS = 1.0
+_ACTIVE, _IDLE = 0.02, 0.1  # seconds between looks
+_LOOK_FOR_VIEWERS = 0.25
+_PATIENCE = 5.0  # seconds to get finished logs out when asked to end
+
+
+class ShipperSetup(msgspec.Struct, frozen=True):
+    """Tell the process what to ship where: one line of JSON on its standard input."""
+
+    store: StoreSettings
+    spool: str
+
+
+@dataclass(slots=True)
+class Source:
+    """Be one growing file of an attempt's folder."""
+
+    number: int
+    descriptor: int
+    offset: int  # up to here it is stored
+    waiting_since: float | None = None  # monotonic; when the first byte after it was seen
+
+    @property
+    def unsent(self) -> int:
+        """Return how many bytes wait."""
+        return os.fstat(self.descriptor).st_size - self.offset
+
+
+@dataclass(slots=True)
+class Tail:
+    """Be the log of one attempt on its way."""
+
+    lease: Lease
+    folder: Path
+    position: LogPosition
+    sources: dict[int, Source] = field(default_factory=dict)
+    ended: bool = False
+
+    def look(self) -> None:
+        """Open the files that have appeared; note whether the attempt is over."""
+        self.ended = (self.folder / END).exists()  # before the files: what comes after is none
+        stored = dict(self.position.sources)
+        for number, name in SOURCES:
+            if number not in self.sources:
+                try:
+                    descriptor = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
+                except FileNotFoundError:
+                    continue
+                self.sources[number] = Source(number, descriptor, stored.get(number, 0))
+
+    def close(self) -> None:
+        """Close the files."""
+        for source in self.sources.values():
+            os.close(source.descriptor)
+        self.sources.clear()
+
+
+class Shipper:
+    """Move what attempts wrote from the spool into the store, all attempts in one transaction."""
+
+    def __init__(self, logs: Logs, spool: Path, clock: Clock) -> None:
+        self._logs = logs
+        self._spool = spool
+        self._clock = clock
+        self._tails: dict[Lease, Tail] = {}
+        self._watched: set[str] = set()
+        self._next_look = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Tell whether there is any log on its way."""
+        return bool(self._tails)
+
+    def run_once(self) -> int:
+        """Ship what is due and return how many bytes; raises StoreUnavailable, losing nothing."""
+        self._find()
+        now = self._clock.monotonic()
+        chunks: dict[Lease, list[LogChunk]] = {}
+        ends: dict[Lease, LogEnd] = {}
+        budget = BATCH
+        for tail in self._tails.values():
+            read = self._read(tail, now, budget)
+            if read:
+                chunks[tail.lease] = read
+                budget -= sum(len(chunk.data) for chunk in read)
+            if tail.ended and not any(source.unsent for source in tail.sources.values()):
+                ends[tail.lease] = LogEnd(*tail.position[:3], missing=None)
+        self._store(chunks, ends)
+        return BATCH - budget
+
+    def forget(self) -> None:
+        """Forget how far the logs are stored: the store is asked again."""
+        for tail in self._tails.values():
+            tail.close()
+        self._tails.clear()
+
+    def _find(self) -> None:
+        for lease in leases_in(self._spool):
+            if lease not in self._tails:
+                position = self._logs.position(lease)
+                self._tails[lease] = Tail(lease, folder_of(self._spool, lease), position)
+        now = self._clock.monotonic()
+        if self._tails and now >= self._next_look:
+            self._watched = set(self._logs.watched())
+            self._next_look = now + _LOOK_FOR_VIEWERS
+
+    def _read(self, tail: Tail, now: float, budget: int) -> list[LogChunk]:
+        tail.look()
+        watched = tail.lease.run_id in self._watched
+        patience = WATCHED_SECONDS if watched else UNWATCHED_SECONDS
+        chunks: list[LogChunk] = []
+        for source in tail.sources.values():
+            while budget > 0 and self._is_due(tail, source, now, patience):
+                read = list(self._chunks(tail, source))
+                chunks += read
+                budget -= sum(len(chunk.data) for chunk in read)
+                source.waiting_since = now if source.unsent else None
+                if not read:
+                    break
+        return chunks
+
+    def _is_due(self, tail: Tail, source: Source, now: float, patience: float) -> bool:
+        unsent = source.unsent
+        if not unsent:
+            return False
+        if source.waiting_since is None:
+            source.waiting_since = now
+        return tail.ended or unsent >= CHUNK or now - source.waiting_since >= patience
+
+    def _chunks(self, tail: Tail, source: Source) -> Iterator[LogChunk]:
+        pieces = self._records if source.number == 0 else self._bytes
+        for stream, data, end, at in pieces(tail, source):
+            size, lines, crc, sources = tail.position
+            newlines = data.count(b"\n")
+            total = zlib.crc32(data, crc)
+            chunk = LogChunk(size, lines, newlines, stream, source.number, end, at, total, data)
+            tail.position = LogPosition(size + len(data), lines + newlines, total, sources)
+            source.offset = end
+            yield chunk
+
+    def _bytes(self, tail: Tail, source: Source) -> Iterator[tuple[Stream, bytes, int, int]]:
+        data = os.pread(source.descriptor, CHUNK, source.offset)
+        cut = data.rfind(b"\n") + 1
+        if cut and not (tail.ended and len(data) < CHUNK):
+            data = data[:cut]  # whole lines, so that two streams do not meet within one
+        if data:
+            yield Stream(source.number), data, source.offset + len(data), self._clock.now()
+
+    def _records(self, tail: Tail, source: Source) -> Iterator[tuple[Stream, bytes, int, int]]:
+        """Yield the texts of whole records, those of one stream in a row joined."""
+        data = os.pread(source.descriptor, CHUNK, source.offset)
+        texts: list[bytes] = []
+        stream = at = 0
+        end = source.offset
+        for kind, text, record_end, time in _parse(data, source.offset, torn=tail.ended):
+            if kind != stream and texts:
+                yield Stream(stream), b"".join(texts), end, at
+                texts = []
+            if not texts:
+                stream, at = kind, time
+            texts.append(text)
+            end = record_end
+        if any(texts):
+            yield Stream(stream), b"".join(texts), end, at
+        elif tail.ended:
+            source.offset += len(data)  # a header without text: nothing was written
+
+    def _store(self, chunks: dict[Lease, list[LogChunk]], ends: dict[Lease, LogEnd]) -> None:
+        if not chunks and not ends:
+            return
+        self._logs.append(chunks, ends)
+        for lease in ends:
+            tail = self._tails.pop(lease)
+            tail.close()
+            shutil.rmtree(tail.folder)
+
+
+def _parse(data: bytes, offset: int, *, torn: bool) -> Iterator[tuple[int, bytes, int, int]]:
+    """Yield (stream, text, offset after it, time) of each record.
+
+    The last one may be incomplete: it is still being written, or, when `torn`, its writer was
+    killed within write(2), and what is there of it is all there will be.
+    """
+    at = 0
+    while at + HEADER.size <= len(data):
+        magic, stream, length, time = HEADER.unpack_from(data, at)
+        assert magic == MAGIC, f"no record at offset {offset + at}"
+        text = data[at + HEADER.size : at + HEADER.size + length]
+        if len(text) < length and not (torn and len(data) < CHUNK):
+            return
+        at += HEADER.size + len(text)
+        yield stream, text, offset + at, time
+
+
+def main() -> None:
+    """Start as ``python -m holdfast.worker.shipper``; ends when standard input does."""
+    setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=ShipperSetup)
+    clock = SystemClock()
+    shipper = Shipper(open_store(setup.store, clock).logs, Path(setup.spool), clock)
+    pause, last = _IDLE, None
+    while last is None or (shipper.active and clock.monotonic() < last):
+        try:
+            shipped = shipper.run_once()
+            pause = 0.0 if shipped >= CHUNK else _ACTIVE if shipper.active else _IDLE
+        except StoreUnavailable:
+            shipper.forget()
+            pause = min(1.0, pause + 0.1)
+        if last is not None:
+            select.select([], [], [], pause)
+        elif select.select([sys.stdin], [], [], pause)[0] and not os.read(0, 4096):
+            last = clock.monotonic() + _PATIENCE
+
+
+if __name__ == "__main__":
+    main()
