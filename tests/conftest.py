@@ -7,7 +7,7 @@ import os
 import pytest
 from hypothesis import settings
 
-from helpers.databases import KINDS, fresh_store
+from helpers.databases import KINDS
 
 settings.register_profile("holdfast", deadline=None, database=None)
 settings.load_profile("holdfast")
@@ -21,22 +21,8 @@ def pytest_addoption(parser):
     )
 
 
-def pytest_generate_tests(metafunc):
-    if "database_kind" in metafunc.fixturenames:
-        kinds = metafunc.config.getoption("--db").split(",")
-        metafunc.parametrize("database_kind", kinds)
-
-
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch):
     """No test sees the settings of the person who runs it."""
     for name in [name for name in os.environ if name.startswith("HOLDFAST_")]:
         monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def store(database_kind, tmp_path):
-    """A new store on each database that was asked for."""
-    store = fresh_store(database_kind, tmp_path)
-    yield store
-    store.close()

@@ -23,7 +23,7 @@ _PAGE = 500
 _UNHAPPY = (RunState.FAILED, RunState.QUARANTINED)  # what `retry --all` means
 
 RunsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of runs, or their ends.")
+    list[str] | None, typer.Argument(metavar="ID", help="Ids of runs, or their ends.")
 ]
 AllFlag = Annotated[bool, typer.Option("--all", help="All runs that fit the filters.")]
 
@@ -136,7 +136,7 @@ def _act_on_all(
         say(f"No run fits: there is nothing to {action}.")
         raise typer.Exit(errors.FAILED)
     if not yes:
-        typer.confirm(f"{action.capitalize()} {count} runs?", abort=True, err=True)
+        typer.confirm(f"{action.capitalize()} {_count(count)}?", abort=True, err=True)
     done = skipped = 0
     for run in choice:
         try:
@@ -145,4 +145,8 @@ def _act_on_all(
         except (NotAllowed, RunNotFound):
             skipped += 1  # it went on meanwhile
     late = f"; {skipped} had moved on meanwhile" if skipped else ""
-    typer.echo(f"{done} runs {'cancelled' if action == 'cancel' else 'queued again'}{late}.")
+    typer.echo(f"{_count(done)} {'cancelled' if action == 'cancel' else 'queued again'}{late}.")
+
+
+def _count(number: int) -> str:
+    return "1 run" if number == 1 else f"{number} runs"

@@ -88,7 +88,7 @@ def check_workers(store: Store) -> Iterator[Finding]:
     up = [worker for worker in store.workers.list() if worker.state == WorkerState.UP]
     hosts = ", ".join(sorted({worker.host for worker in up}))
     if up:
-        yield Finding("ok", f"{len(up)} workers are up, on {hosts}.")
+        yield Finding("ok", f"Workers that are up: {len(up)}, on {hosts}.")
     else:
         yield Finding("warning", "No worker is up; `holdfast worker` starts one.")
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import msgspec
-
-from holdfast.core.events import Event
 
 
 class LogFormat(StrEnum):
@@ -41,7 +39,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         event = getattr(record, "event", None)
-        if isinstance(event, Event):
+        if is_dataclass(event):  # declared in core/events.py
             line["event"] = type(event).__name__
             line |= {entry.name: getattr(event, entry.name) for entry in fields(event)}
         if record.exc_info:

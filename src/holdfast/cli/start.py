@@ -30,7 +30,7 @@ def add_to(commands: typer.Typer) -> None:
 @command
 def run(
     session: Session,
-    words: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="The command.")],
+    words: Annotated[list[str], typer.Argument(metavar="CMD", help="The command, after --.")],
     placing: Placing,
     limits: Limits,
     cwd: Annotated[
@@ -63,7 +63,7 @@ def enqueue(
     task: Annotated[str, typer.Argument(help="The name of a task of your app.")],
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ARG | NAME=ARG]...", help="JSON values; what is none is text."),
+        typer.Argument(metavar="ARG", help="JSON or text; NAME=ARG passes it by name."),
     ] = None,
     *,
     placing: Placing,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from holdfast.core.models import AttemptRecord, RunRecord
 
 _PIPED_WIDTH = 10_000  # nothing is cut or wrapped when no terminal limits the line
+_GAP = 2
+_LEAST_WIDTH = 20
 _RAW = frozenset({"arguments", "options", "progress", "result", "certificate", "queues", "death"})
 _COLOURS = {
     "succeeded": "green",
@@ -35,22 +37,33 @@ _COLOURS = {
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; only its last column gives way when the terminal is narrow."""
+    """Print a table, a line a row; the widest texts are cut where the terminal is narrow."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    cells = [[plain(str(value)) for value in row] for row in rows]
     console = Console(file=sys.stdout, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, width=_PIPED_WIDTH, highlight=False, emoji=False)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns[:-1]:
-        table.add_column(name, no_wrap=True)
-    table.add_column(columns[-1], no_wrap=True, overflow="ellipsis", ratio=1)
-    for row in rows:
-        cells = [plain(str(value)) for value in row]
-        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in cells))
+    limit = console.width if console.is_terminal else _PIPED_WIDTH
+    widths = _widths([list(columns), *cells], limit)
+    console.width = max(limit, sum(widths) + _GAP * len(widths))  # the terminal wraps the rest
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for name, width in zip(columns, widths, strict=True):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", width=width)
+    for row in cells:
+        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
     console.print(table)
+
+
+def _widths(cells: Sequence[Sequence[str]], limit: int) -> list[int]:
+    """Return the width of each column; the last one gives way first, then the second."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    for index in (len(widths) - 1, 1):
+        excess = sum(widths) + _GAP * (len(widths) - 1) - limit
+        widths[index] -= max(0, min(excess, widths[index] - _LEAST_WIDTH))
+    return widths
 
 
 def print_json(value: Any) -> None:

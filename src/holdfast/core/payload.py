@@ -34,6 +34,7 @@ def encode_arguments(args: tuple[Json, ...], kwargs: dict[str, Json]) -> str:
     for index, value in enumerate(args):
         _check(value, f"args[{index}]", 1)
     for name, value in kwargs.items():
+        _check_text(name, "arguments")
         _check(value, name, 1)
     return _bounded(_encode({"args": args, "kwargs": kwargs}), "arguments")
 

@@ -15,7 +15,7 @@ Confidence = Literal["certain", "likely"]
 class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
     """Say who asked an attempt to stop: Holdfast's own ledger, so this is known for certain."""
 
-    reason: Literal["timeout", "cancel", "memory", "deploy", "neighbour", "fenced"]
+    reason: Literal["timeout", "cancel", "memory", "deploy", "busy", "neighbour", "fenced"]
     by: str = ""
     limit: float = 0  # seconds or bytes, by reason
 
@@ -106,6 +106,8 @@ def _asked(evidence: Evidence) -> _Found | None:
         case "deploy":
             text = f"Given back because its worker stopped; {needed}."
             return "released(deploy)", text, "certain"
+        case "busy":
+            verdict, text = "released(busy)", "Given back before it began: no executor was free."
         case "neighbour":
             text = "Given back unharmed: another attempt in its executor did not stop when asked, "
             text += "and the executor had to be killed."

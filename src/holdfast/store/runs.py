@@ -182,30 +182,28 @@ class Runs:
         row = self._database.read(lambda tx: tx.row("next_due"))
         return row[0] if row else None
 
-    def delete_ended(self, *, before: int, succeeded: bool, limit: int = 500) -> Ids:
-        """Delete some runs that ended before a time and return their ids."""
-
-        def work(tx: Tx) -> Ids:
-            rows = tx.rows(
+    def ended_before(self, before: int, *, succeeded: bool, limit: int = 500) -> list[RunId]:
+        """Return runs that ended before a time, in microseconds, the oldest first."""
+        rows = self._database.read(
+            lambda tx: tx.rows(
                 "ended_before",
                 before=before,
                 oldest=oldest_id(before),
                 succeeded=int(succeeded),
                 limit=limit,
             )
-            for row in rows:
-                tx.execute("delete_attempts", run_id=row[0])
-                tx.execute("delete_run", run_id=row[0])
-            return [row[0] for row in rows]
+        )
+        return [row[0] for row in rows]
 
-        return self._database.write(work)
+    def delete(self, run_ids: Sequence[RunId]) -> None:
+        """Delete ended runs with their attempts."""
+        rows = [{"run_id": run_id} for run_id in run_ids]
 
+        def work(tx: Tx) -> None:
+            tx.many("delete_attempts", rows)
+            tx.many("delete_run", rows)
 
-def _get(tx: Tx, run_id: str) -> RunRecord:
-    row = tx.row("run_by_id", run_id=run_id)
-    if row is None:
-        raise RunNotFound(run_id=run_id)
-    return _run(row)
+        self._database.write(work)
 
 
 def _ended(run: RunRecord, state: RunState) -> dict[str, Any]:

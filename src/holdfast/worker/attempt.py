@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Awaitable
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from holdfast.context import Context, Snooze, Stopped
@@ -140,7 +141,7 @@ class Attempt:
                 self._fail(error, with_log=True)
 
     def _fail(self, error: BaseException, *, with_log: bool) -> None:
-        text = "".join(traceback.format_exception(error))
+        text = "".join(traceback.format_exception(error.with_traceback(_of_the_task(error))))
         if with_log:
             self.spool.write(Stream.ERR, text.encode("utf-8", "backslashreplace"))
         kind = type(error)
@@ -148,6 +149,14 @@ class Attempt:
         if kind.__module__ not in ("builtins", "__main__"):
             name = f"{kind.__module__}.{name}"
         self._facts["raised"] = Raised(name, _message(error), text[-_LONGEST_TRACEBACK:])
+
+
+def _of_the_task(error: BaseException) -> TracebackType | None:
+    """Return the traceback without the frames of this module, which tell the reader nothing."""
+    step = error.__traceback__
+    while step is not None and step.tb_frame.f_code.co_filename == __file__:
+        step = step.tb_next
+    return step or error.__traceback__
 
 
 def _message(error: BaseException) -> str:
@@ -158,5 +167,4 @@ def _message(error: BaseException) -> str:
 
 
 def _cpu() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    return time.process_time() + sum(os.times()[2:4])  # with the children that were waited for

@@ -30,9 +30,10 @@ class Janitor:
         deleted = 0
         for succeeded, days in self._days.items():
             before = now - int(days * DAY)
-            gone = self._store.runs.delete_ended(before=before, succeeded=succeeded, limit=BATCH)
-            if gone:
+            gone = self._store.runs.ended_before(before, succeeded=succeeded, limit=BATCH)
+            if gone:  # the logs first: killed in between, the next time finds the runs again
                 self._store.logs.delete(gone)
+                self._store.runs.delete(gone)
             deleted += len(gone)
         self._store.workers.forget(before=now - _WORKERS_KEPT, limit=BATCH)
         return deleted

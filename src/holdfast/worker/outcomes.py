@@ -24,6 +24,7 @@ _OUTCOME_OF_STOP = {
     "cancel": AttemptOutcome.CANCELLED,
     "memory": AttemptOutcome.CRASHED,
     "deploy": AttemptOutcome.RELEASED,
+    "busy": AttemptOutcome.RELEASED,
     "neighbour": AttemptOutcome.RELEASED,
     "fenced": AttemptOutcome.LOST,
 }
@@ -87,7 +88,7 @@ def of_loss(evidence: Evidence) -> Ending:
 
 def of_release(evidence: Evidence) -> Ending:
     """Return the ending of an attempt that is given back before it began."""
-    asked = Asked("deploy")
+    asked = Asked("busy")
     return Ending(
         AttemptOutcome.RELEASED, msgspec.structs.replace(evidence, asked=asked)
     )

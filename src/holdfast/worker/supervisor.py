@@ -153,18 +153,17 @@ class Supervisor:
         self._wake_at = min(look_again, *(duty.due for duty in self._duties))
         if self._desk.backlog or any(len(c.outstanding) > 1 for c in self._pool.children):
             self._wake_at = min(self._wake_at, now + STALLED_SECONDS)
-        if self._desk.settlements or self._hungry:
+        if self._desk.settlements or (self._hungry and any(self._wanted().values())):
             self._wake_at = max(now, self._away_until or 0.0)
 
     def _exchange(self, now: float) -> None:
         """Write outcomes and claim, in one transaction."""
         if self._away_until is not None and now < self._away_until:
             return
-        hungry = self._hungry or now >= self._next_poll
-        wanted = self._wanted() if hungry else {}
         settlements = self._desk.settlements
+        self._hungry = self._hungry or now >= self._next_poll
+        wanted = self._wanted() if self._hungry or settlements else {}
         if not settlements and not any(wanted.values()):
-            self._hungry = False
             return
         queues = self._settings.worker.queues
         try:
@@ -181,7 +180,7 @@ class Supervisor:
         self._take(claims, now)
 
     def _take(self, claims: list[Claim], now: float) -> None:
-        self._hungry = bool(claims)
+        self._hungry = bool(claims)  # where some were, more may be
         self._next_poll = now + self._settings.worker.poll_seconds
         self._desk.backlog.extend(Held(claim, held_since=now) for claim in claims)
 

@@ -1,0 +1,169 @@
+"""Settings: defaults < file < environment < arguments, and every problem at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast.core.config import DEFAULT_STORE, load, sqlite_path
+from holdfast.core.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The working directory of the test."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def problems(file=None, environ=None, **arguments):
+    """What is wrong with these settings."""
+    with pytest.raises(ConfigError) as caught:
+        load(file, environ=environ or {}, **arguments)
+    return caught.value.problems
+
+
+def test_without_anything_given_the_store_lies_below_the_working_directory():
+    settings = load(environ={})
+
+    assert DEFAULT_STORE == settings.store.url
+    assert settings.worker.executors >= 2
+    assert ("*",) == settings.worker.queues
+
+
+def test_the_file_goes_over_the_defaults(folder):
+    (folder / "holdfast.toml").write_text(
+        'app = "shop:app"\nstore = "sqlite:///a.db"\n[worker]\nexecutors = 3\nqueues = ["a", "b"]'
+    )
+
+    settings = load(environ={})
+
+    assert "shop:app" == settings.app
+    assert "sqlite:///a.db" == settings.store.url
+    assert 3 == settings.worker.executors
+    assert ("a", "b") == settings.worker.queues
+
+
+def test_the_environment_goes_over_the_file_and_arguments_over_both(folder):
+    (folder / "holdfast.toml").write_text(
+        '[store]\nurl = "sqlite:///file.db"\n[worker]\nexecutors = 3\nasync_slots = 4'
+    )
+    environ = {"HOLDFAST_STORE": "sqlite:///environ.db", "HOLDFAST_WORKER_EXECUTORS": "5"}
+
+    settings = load(environ=environ, store="sqlite:///argument.db", worker_executors=None)
+
+    assert "sqlite:///argument.db" == settings.store.url
+    assert 5 == settings.worker.executors
+    assert 4 == settings.worker.async_slots
+
+
+def test_a_variable_of_somebody_else_is_left_alone():
+    assert load(environ={"HOLDFAST_RUN_ID": "7", "PATH": "/bin"}) == load(environ={})
+
+
+def test_durations_may_have_units():
+    settings = load(environ={"HOLDFAST_WORKER_LEASE_SECONDS": "1m"}, store_wait_seconds="500ms")
+
+    assert 60.0 == settings.worker.lease_seconds
+    assert 0.5 == settings.store.wait_seconds
+
+
+def test_queues_may_be_given_by_commas():
+    settings = load(environ={"HOLDFAST_WORKER_QUEUES": "mail, reports"})
+
+    assert ("mail", "reports") == settings.worker.queues
+
+
+def test_every_problem_is_told_at_once_with_where_it_stands(folder):
+    (folder / "holdfast.toml").write_text(
+        "[worker]\nexecutors = 0\nexecutor = 1\n[retention]\nsucceeded_days = 'x'"
+    )
+
+    found = problems(environ={"HOLDFAST_WORKER_BEAT_SECONDS": "soon"}, store="holdfast.db")
+
+    assert 5 == len(found)
+    assert "holdfast.toml: worker.executors: 0 must be above zero" in found[0]
+    assert (
+        "holdfast.toml: worker.executor: unknown setting; did you mean worker_executors?"
+        == found[1]
+    )
+    assert "holdfast.toml: retention.succeeded_days: 'x' is not a float" == found[2]
+    assert "HOLDFAST_WORKER_BEAT_SECONDS='soon' is not possible" in found[3]
+    assert "store='holdfast.db' is not a URL; write sqlite:///holdfast.db" == found[4]
+
+
+def test_a_setting_like_no_other_is_called_unknown():
+    assert ("qzx: unknown setting",) == problems(qzx=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("worker_executors", "many"),
+        ("worker_executors", -1),
+        ("worker_executors", float("inf")),
+        ("worker_executors", 10**9),
+        ("worker_executors", []),
+        ("worker_queues", ""),
+        ("worker_queues", "a,,b"),
+        ("worker_queues", []),
+        ("worker_queues", 5),
+        ("worker_poll_seconds", 0),
+        ("retention_other_days", "nan"),
+    ],
+)
+def test_an_impossible_value_is_refused(name, value):
+    (problem,) = problems(**{name: value})
+
+    assert problem.startswith(name)
+
+
+def test_a_lease_must_leave_room_for_a_late_beat():
+    (problem,) = problems(worker_lease_seconds=10, worker_beat_seconds=5)
+
+    assert "worker.lease_seconds=10 must be at least three times worker.beat_seconds=5" in problem
+
+
+def test_the_default_file_need_not_be_there_but_a_named_one_must(folder):
+    missing = folder / "holdfast.toml"
+
+    assert (f"the settings file {missing} does not exist",) == problems(missing)
+    assert (f"the settings file {missing} does not exist",) == problems(
+        environ={"HOLDFAST_CONFIG": str(missing)}
+    )
+
+
+def test_a_file_that_is_no_toml_is_a_problem_and_not_a_traceback(folder):
+    (folder / "holdfast.toml").write_text("worker = [")
+
+    (problem,) = problems()
+
+    assert "the settings file holdfast.toml cannot be read" in problem
+
+
+def test_a_file_that_is_no_text_is_a_problem_and_not_a_traceback(folder):
+    (folder / "holdfast.toml").write_bytes(b"\xff\xfe")
+
+    assert "cannot be read" in problems()[0]
+
+
+def test_three_slashes_are_relative_to_the_working_directory(folder):
+    assert folder / "data" / "h.db" == sqlite_path("sqlite:///data/h.db")
+
+
+def test_four_slashes_are_absolute():
+    assert "/data/h.db" == str(sqlite_path("sqlite:////data/h.db"))
+
+
+def test_a_store_of_another_kind_has_no_path():
+    assert sqlite_path("postgresql://localhost/shop") is None
+
+
+def test_the_spool_lies_beside_an_sqlite_store_unless_it_is_named(folder):
+    assert folder / "data" / "spool" == load(environ={}, store="sqlite:///data/h.db").spool_dir
+    assert folder / "logs" == load(environ={}, worker_spool="logs").spool_dir
+
+
+def test_the_spool_of_another_store_lies_in_the_working_directory(folder):
+    settings = load(environ={}, store="postgresql://localhost/shop")
+
+    assert folder / ".holdfast" / "spool" == settings.spool_dir
