@@ -146,6 +146,7 @@ def _new_run(call: Call) -> NewRun:
         arguments=call.arguments,
         options=msgspec.json.encode(task.options).decode(),
         due_at=due_at(task),
+        shared=task.body.shared and task.options.memory is None,
         dedupe_key=task.dedupe_key,
         concurrency_key=task.concurrency_key,
         concurrency_limit=task.concurrency_limit,

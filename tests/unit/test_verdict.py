@@ -63,6 +63,11 @@ RULES = [
         "Given back because its worker stopped; stopped when asked.",
     ),
     Rule(
+        asked("busy"),
+        "released(busy)",
+        "Given back before it began: no executor was free.",
+    ),
+    Rule(
         asked("neighbour"),
         "released(neighbour)",
         "Given back unharmed: another attempt in its executor did not stop when asked, and the "

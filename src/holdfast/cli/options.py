@@ -84,6 +84,7 @@ class Session:
         from holdfast.store import open_store
 
         store = open_store(self.settings.store)
+        self.context.call_on_close(store.close)
         store.prepare()
         return store
 
@@ -95,6 +96,7 @@ class Session:
         app = load_app(self.settings.app)
         if self.given["store"] or self.given["config"]:
             app.settings = self.settings
+        self.context.call_on_close(lambda: app.store.close() if "store" in vars(app) else None)
         return app
 
     @cached_property
@@ -104,6 +106,7 @@ class Session:
 
         app = App()
         app.settings = self.settings
+        app.store = self.new_store
         return app
 
 

@@ -35,6 +35,7 @@ class NewRun:
     arguments: str  # JSON
     options: str  # JSON of TaskOptions
     due_at: int | None = None  # None: at once
+    shared: bool = False  # it may share its executor with others: `async def` tasks
     dedupe_key: str | None = None
     concurrency_key: str | None = None
     concurrency_limit: int = 1
@@ -110,7 +111,7 @@ class Claim(NamedTuple):
     failures: int
     crashes: int
     losses: int
-    alone: bool  # a shared executor died under it before: run it in an executor of its own
+    shared: bool  # it may share its executor with others
     concurrency_key: str | None
     claimed_at: int
 
@@ -132,7 +133,7 @@ class Settlement:
     failures: int
     crashes: int
     losses: int = 0
-    alone: bool = False
+    shared: bool = False
     due_at: int | None = None  # None: at once
     result: str | None = None
     error: str | None = None

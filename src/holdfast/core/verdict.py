@@ -107,7 +107,8 @@ def _asked(evidence: Evidence) -> _Found | None:
             text = f"Given back because its worker stopped; {needed}."
             return "released(deploy)", text, "certain"
         case "busy":
-            verdict, text = "released(busy)", "Given back before it began: no executor was free."
+            text = "Given back before it began: no executor was free."
+            return "released(busy)", text, "certain"
         case "neighbour":
             text = "Given back unharmed: another attempt in its executor did not stop when asked, "
             text += "and the executor had to be killed."

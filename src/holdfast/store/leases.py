@@ -211,7 +211,7 @@ def _returned(settled: Settlement) -> dict[str, Any]:
         "failures": settled.failures,
         "crashes": settled.crashes,
         "losses": settled.losses,
-        "alone": int(settled.alone),
+        "shared": int(settled.shared),
     }
 
 

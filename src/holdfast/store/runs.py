@@ -182,7 +182,7 @@ class Runs:
         row = self._database.read(lambda tx: tx.row("next_due"))
         return row[0] if row else None
 
-    def ended_before(self, before: int, *, succeeded: bool, limit: int = 500) -> list[RunId]:
+    def ended_before(self, before: int, *, succeeded: bool, limit: int = 500) -> Ids:
         """Return runs that ended before a time, in microseconds, the oldest first."""
         rows = self._database.read(
             lambda tx: tx.rows(
@@ -204,6 +204,13 @@ class Runs:
             tx.many("delete_run", rows)
 
         self._database.write(work)
+
+
+def _get(tx: Tx, run_id: str) -> RunRecord:
+    row = tx.row("run_by_id", run_id=run_id)
+    if row is None:
+        raise RunNotFound(run_id=run_id)
+    return _run(row)
 
 
 def _ended(run: RunRecord, state: RunState) -> dict[str, Any]:

@@ -35,11 +35,6 @@ class Held:
         self.options = _decode_options(self.claim.options)
         self.lease = self.claim.lease
 
-    @property
-    def exclusive(self) -> bool:
-        """Tell whether it must have an executor of its own even if its task could share one."""
-        return self.claim.alone or self.options.memory is not None
-
     def deadline(self) -> float | None:
         """Return when its time limit ends, monotonic."""
         if self.started is None or self.options.timeout is None or self.asked is not None:

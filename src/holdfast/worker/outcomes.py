@@ -127,7 +127,12 @@ def settle(
 def _what_follows(
     claim: Claim, options: TaskOptions, ending: Ending, now: int
 ) -> dict[str, Any]:
-    counts = {"failures": claim.failures, "crashes": claim.crashes, "losses": claim.losses}
+    counts: dict[str, Any] = {
+        "failures": claim.failures,
+        "crashes": claim.crashes,
+        "losses": claim.losses,
+        "shared": claim.shared,
+    }
     match ending.outcome:
         case AttemptOutcome.SUCCEEDED:
             return {"state": RunState.SUCCEEDED, **counts}
@@ -149,9 +154,9 @@ def _what_follows(
         case AttemptOutcome.LOST:
             counts["losses"] += 1
             delay = None if counts["losses"] > MOST_LOSSES else 0.0
-            alone = claim.alone or bool(ending.evidence.neighbours)
+            shared = claim.shared and not ending.evidence.neighbours  # alone from now on
             state = _later(delay, now, otherwise=RunState.QUARANTINED)
-            return {**state, **counts, "alone": alone}
+            return {**counts, **state, "shared": shared}
 
 
 def _later(

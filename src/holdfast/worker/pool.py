@@ -104,7 +104,7 @@ class Pool:
 
     def shares(self, held: Held) -> bool:
         """Tell whether an attempt may share its executor with others."""
-        return self.tasks.get(held.claim.task, False) and not held.exclusive
+        return bool(held.claim.shared) and self.tasks.get(held.claim.task, False)
 
     def give(self, held: Held) -> bool:
         """Hand an attempt to the executor with the least to do; False when none can take it."""

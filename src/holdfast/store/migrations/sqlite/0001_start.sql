@@ -40,7 +40,7 @@ CREATE TABLE live (
     failures          INTEGER NOT NULL DEFAULT 0,
     crashes           INTEGER NOT NULL DEFAULT 0,
     losses            INTEGER NOT NULL DEFAULT 0,
-    alone             INTEGER NOT NULL DEFAULT 0,
+    shared            INTEGER NOT NULL,   -- may share its executor with others
     dedupe_key        TEXT,
     concurrency_key   TEXT,
     concurrency_limit INTEGER NOT NULL,
@@ -49,7 +49,7 @@ CREATE TABLE live (
     cancel_by         TEXT,
     progress          TEXT
 ) WITHOUT ROWID;
-CREATE INDEX live_claim_idx ON live (queue, priority DESC, run_id)
+CREATE INDEX live_claim_idx ON live (queue, shared, priority DESC, run_id)
     WHERE state = 'queued' AND blocked = 0;
 CREATE INDEX live_due_idx ON live (due_at) WHERE state = 'scheduled';
 CREATE INDEX live_worker_idx ON live (worker_id) WHERE state = 'running';

@@ -1,12 +1,12 @@
 -- name: claim_candidates
 -- In the order of the index, so that the cost does not grow with the queue.
 SELECT l.run_id, l.attempt + 1, l.task, l.queue, r.arguments, r.options,
-       l.failures, l.crashes, l.losses, l.alone, l.concurrency_key, :now,
+       l.failures, l.crashes, l.losses, l.shared, l.concurrency_key, :now,
        l.concurrency_limit, l.priority
 FROM live l JOIN run r ON r.run_id = l.run_id
-WHERE l.state = 'queued' AND l.blocked = 0 AND l.queue = :queue
+WHERE l.state = 'queued' AND l.blocked = 0 AND l.queue = :queue AND l.shared = :shared
   AND EXISTS (SELECT 1 FROM worker_task t
-              WHERE t.worker_id = :worker_id AND t.task = l.task AND t.shared = :shared)
+              WHERE t.worker_id = :worker_id AND t.task = l.task)
 ORDER BY l.priority DESC, l.run_id LIMIT :limit
 
 -- name: claim
@@ -48,7 +48,7 @@ DELETE FROM live WHERE run_id = :run_id AND attempt = :attempt AND state = 'runn
 -- name: return_live
 -- The run goes back to wait, unless somebody asked to cancel it meanwhile.
 UPDATE live SET state = :state, due_at = :due_at, failures = :failures, crashes = :crashes,
-                losses = :losses, alone = :alone, worker_id = NULL, claimed_at = NULL,
+                losses = :losses, shared = :shared, worker_id = NULL, claimed_at = NULL,
                 progress = NULL
 WHERE run_id = :run_id AND attempt = :attempt AND state = 'running' AND cancel_by IS NULL
 
@@ -70,7 +70,7 @@ WHERE worker_id = :worker_id AND state = 'running' AND cancel_by IS NOT NULL
 
 -- name: held_by_worker
 SELECT l.run_id, l.attempt, l.task, l.queue, '', r.options, l.failures, l.crashes, l.losses,
-       l.alone, l.concurrency_key, l.claimed_at
+       l.shared, l.concurrency_key, l.claimed_at
 FROM live l JOIN run r ON r.run_id = l.run_id
 WHERE l.worker_id = :worker_id AND l.state = 'running' ORDER BY l.run_id LIMIT :limit
 

@@ -7,9 +7,9 @@ VALUES (:run_id, :task, :queue, :priority, :arguments, :options, :now, :due_at,
 ON CONFLICT DO NOTHING
 
 -- name: insert_live
-INSERT INTO live (run_id, task, queue, priority, state, due_at,
+INSERT INTO live (run_id, task, queue, priority, state, due_at, shared,
                   dedupe_key, concurrency_key, concurrency_limit)
-VALUES (:run_id, :task, :queue, :priority, :state, :due_at,
+VALUES (:run_id, :task, :queue, :priority, :state, :due_at, :shared,
         :dedupe_key, :concurrency_key, :concurrency_limit)
 
 -- name: live_run_with_dedupe_key
@@ -89,9 +89,9 @@ WHERE run_id = :run_id AND state = :state
 -- name: reinsert_live
 -- The attempt number goes on where it stopped: it is the fence and never used twice. The run
 -- takes its dedupe key back, unless another run holds it by now.
-INSERT INTO live (run_id, task, queue, priority, state, attempt, dedupe_key, concurrency_key,
-                  concurrency_limit)
-SELECT run_id, task, queue, priority, 'queued', attempt,
+INSERT INTO live (run_id, task, queue, priority, state, attempt, shared, dedupe_key,
+                  concurrency_key, concurrency_limit)
+SELECT run_id, task, queue, priority, 'queued', attempt, 0,
        CASE WHEN EXISTS (SELECT 1 FROM live l WHERE l.dedupe_key = run.dedupe_key)
             THEN NULL ELSE dedupe_key END,
        concurrency_key, concurrency_limit
