@@ -187,9 +187,7 @@ def test_what_is_missing_is_handed_on(store, worker_id):
 
 def test_a_retry_is_waited_for(store, worker_id, attempt):
     run_id = enqueue(store)
-    lease = attempt(
-        b"no\n", outcome=AttemptOutcome.FAILED, state=RunState.QUEUED, failures=1
-    )
+    lease = attempt(b"no\n", outcome=AttemptOutcome.FAILED, state=RunState.QUEUED, failures=1)
     tried_again = False
     data = {}
 

@@ -64,6 +64,7 @@ def up(session: Session, options: WorkerOptions) -> None:
     path = sqlite_path(settings.store.url)
     if path is None:
         raise NotEmbedded(store=settings.store.url)
+    session.new_store.close()
     typer.echo(f"Holdfast keeps its store in {path}")
     typer.echo("Next, in another terminal here: holdfast run -- echo hello")
     _work(session, options)
