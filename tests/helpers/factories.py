@@ -91,7 +91,7 @@ def a_settlement(claimed, outcome=AttemptOutcome.SUCCEEDED, **changes):
         "failures": claimed.failures,
         "crashes": claimed.crashes,
         "losses": claimed.losses,
-        "alone": bool(claimed.alone),
+        "shared": bool(claimed.shared),
         "concurrency_key": claimed.concurrency_key,
     }
     return Settlement(**{**values, **changes})
@@ -103,15 +103,19 @@ def settle(store, worker_id, claimed, outcome=AttemptOutcome.SUCCEEDED, **change
 
 
 def a_run(store, state="queued", **changes):
-    """A run in the given state, and the claim of its last attempt where there was one."""
+    """A run in the given state, and the claim of its last attempt where there was one.
+
+    It has a queue of its own unless one is given, so that no other run is claimed with it.
+    """
     state = RunState(state)
     if state == RunState.SCHEDULED:
         changes.setdefault("due_at", store.database.clock.now() + 60_000_000)
+    changes = {"queue": f"queue-{new_id()}", **changes}
     run_id = enqueue(store, **changes)
     if state in (RunState.SCHEDULED, RunState.QUEUED):
         return run_id, None
     worker_id = a_worker(store, tasks=[changes.get("task", TASK)])
-    (claimed,) = [c for c in claim(store, worker_id, 1000) if c.run_id == run_id]
+    (claimed,) = claim(store, worker_id, 1000, queues=[changes["queue"]])
     outcomes = {after: outcome for outcome, after in _STATE_AFTER.items() if after == state}
     if state != RunState.RUNNING:
         settle(store, worker_id, claimed, outcomes[state])

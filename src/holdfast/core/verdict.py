@@ -87,34 +87,36 @@ def judge(evidence: Evidence) -> Certificate:
 _Found = tuple[str, str, Confidence]
 
 
+_GIVEN_BACK = {
+    "deploy": ("released(deploy)", "Given back because its worker stopped."),
+    "busy": ("released(busy)", "Given back before it began: no executor of its worker was free."),
+    "neighbour": (
+        "released(neighbour)",
+        "Given back unharmed: its executor had to be killed for another attempt in it.",
+    ),
+    "fenced": ("fenced", "Stopped because another worker owns the run by now."),
+}
+
+
 def _asked(evidence: Evidence) -> _Found | None:
     asked = evidence.asked
     if asked is None:
         return None
-    needed = _needed(evidence)
     match asked.reason:
         case "timeout":
             verdict = "timeout(hard)" if evidence.needed_kill else "timeout(soft)"
-            return verdict, f"Timed out after {show_seconds(asked.limit)}; {needed}.", "certain"
+            text = f"Timed out after {show_seconds(asked.limit)}; {_needed(evidence)}."
         case "cancel":
-            return f"cancelled({asked.by})", f"Cancelled by {asked.by}; {needed}.", "certain"
+            verdict = f"cancelled({asked.by})"
+            text = f"Cancelled by {asked.by}; {_needed(evidence)}."
         case "memory":
             peak = show_bytes(evidence.peak_rss or 0)
+            verdict = "oom(limit)"
             text = f"Out of memory: its processes held {peak}, the limit is"
             text += f" {show_bytes(asked.limit)}; stopped by Holdfast, neighbours unharmed."
-            return "oom(limit)", text, "certain"
-        case "deploy":
-            text = f"Given back because its worker stopped; {needed}."
-            return "released(deploy)", text, "certain"
-        case "busy":
-            text = "Given back before it began: no executor was free."
-            return "released(busy)", text, "certain"
-        case "neighbour":
-            text = "Given back unharmed: another attempt in its executor did not stop when asked, "
-            text += "and the executor had to be killed."
-            return "released(neighbour)", text, "certain"
-        case "fenced":
-            return "fenced", "Stopped because another worker owns the run by now.", "certain"
+        case _:
+            verdict, text = _GIVEN_BACK[asked.reason]
+    return verdict, text, "certain"
 
 
 def _needed(evidence: Evidence) -> str:

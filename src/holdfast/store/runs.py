@@ -72,7 +72,7 @@ class Runs:
     def _insert_one(self, tx: Tx, run: NewRun) -> RunId:
         if run.dedupe_key is not None:
             row = tx.row("live_run_with_dedupe_key", dedupe_key=run.dedupe_key)
-            if row is not None:
+            if row is not None and tx.row("run_by_id", run_id=run.run_id) is None:
                 return row[0]  # type: ignore[no-any-return]
         values = {name: getattr(run, name) for name in NewRun.__slots__}
         if not tx.execute("insert_run", **values):
@@ -196,12 +196,12 @@ class Runs:
         return [row[0] for row in rows]
 
     def delete(self, run_ids: Sequence[RunId]) -> None:
-        """Delete ended runs with their attempts."""
-        rows = [{"run_id": run_id} for run_id in run_ids]
+        """Delete runs with their attempts; one that is not ended, or not any more, stays."""
 
         def work(tx: Tx) -> None:
-            tx.many("delete_attempts", rows)
-            tx.many("delete_run", rows)
+            for run_id in run_ids:
+                if tx.execute("delete_run", run_id=run_id):
+                    tx.execute("delete_attempts", run_id=run_id)
 
         self._database.write(work)
 

@@ -64,16 +64,16 @@ class Child:
         self.outstanding: deque[Held] = deque()  # given to it; of an exclusive one, the first runs
         self._frames = Frames()
         self._work, self._take_back, self.line, there = socket_pairs()
-        self._work.setblocking(False)
+        self._work.settimeout(0)
         self._work.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         self._crash = tempfile.TemporaryFile(dir=self.spool)  # noqa: SIM115 - closed in bury
         with there:
             self._process = _spawn(setup, there, self._take_back, self._crash.fileno())
         self.pid = self._process.pid
         self.pidfd = os.pidfd_open(self.pid)
-        self.line.setblocking(True)
+        self.line.settimeout(None)
         self.line.sendall(frame(setup))
-        self.line.setblocking(False)
+        self.line.settimeout(0)
 
     @property
     def running(self) -> list[Held]:
@@ -120,7 +120,7 @@ class Child:
         """Take back what it was given and has not begun."""
         taken = set()
         with suppress(BlockingIOError):
-            # Not setblocking(): the executor shares this end, and it does want to wait.
+            # No timeout of 0 instead: the executor shares this end, and it does want to wait.
             while data := self._take_back.recv(1 << 17, socket.MSG_DONTWAIT):
                 start = decode_start(data)
                 taken.add((start.run_id, start.attempt))

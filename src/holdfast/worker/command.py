@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.worker import proc
@@ -66,7 +68,7 @@ def run_command(
 
 
 def _why_not(error: OSError, argv: Sequence[str], cwd: str | None) -> str:
-    if cwd is not None and not os.path.isdir(cwd):
+    if cwd is not None and not Path(cwd).is_dir():
         return f"the working directory {cwd} does not exist on this host."
     return f"{argv[0]}: {error.strerror}."
 
@@ -78,9 +80,18 @@ def _wait(process: subprocess.Popen[bytes]) -> CommandEnd:
         exit_code=code if code >= 0 else None,
         signal=-code if code < 0 else None,
         cpu=usage.ru_utime + usage.ru_stime,
-        peak_rss=usage.ru_maxrss * 1024,
+        peak_rss=_peak(usage.ru_maxrss),
         stopped_processes=_end_and_reap(),
     )
+
+
+def _peak(kibibytes: int) -> int | None:
+    """Return the peak of a command in bytes; None when it stayed below this very process.
+
+    A command starts as a copy of its parent, whose peak Linux counts as its own.
+    """
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kibibytes * 1024 if kibibytes > own else None
 
 
 def _end_and_reap() -> int:

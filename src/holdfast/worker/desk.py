@@ -33,9 +33,7 @@ _encode = msgspec.json.encode
 class Desk:
     """Hold the outcomes that are not written yet, and the attempts that no executor has yet."""
 
-    def __init__(
-        self, identity: WorkerRecord, spool: Path, limits: Limits, clock: Clock
-    ) -> None:
+    def __init__(self, identity: WorkerRecord, spool: Path, limits: Limits, clock: Clock) -> None:
         self._identity = identity
         self._spool = spool
         self._limits = limits

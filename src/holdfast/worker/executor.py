@@ -231,7 +231,7 @@ class SharedExecutor(Executor):
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._running: dict[Lease, asyncio.Task[None]] = {}
-        self.work.setblocking(False)
+        self.work.settimeout(0)
         while data := await self._loop.sock_recv(self.work, 1 << 17):
             attempt = self.begin(decode_start(data))
             task = asyncio.create_task(self._carry_out_async(attempt))
@@ -258,7 +258,7 @@ def main() -> None:
     """Start as ``python -m holdfast.worker.executor LINE WORK CRASH PARENT``."""
     line_fd, work_fd, crash_fd, parent = map(int, sys.argv[1:5])
     for descriptor in (line_fd, work_fd, crash_fd):
-        os.set_inheritable(descriptor, False)
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - it takes no names
     proc.become_subreaper()
     proc.die_with_parent(signal.SIGTERM)
     if os.getppid() != parent:

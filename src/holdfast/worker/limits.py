@@ -67,9 +67,7 @@ class Limits:
             time.sleep(_STACK_SECONDS)
             self.kill(child, held)
         times = (held.deadline(), None if child.retired else held.kill_at)
-        return min(
-            *(t for t in times if t is not None), self._sample(child, held, now), now + LOOK
-        )
+        return min(*(t for t in times if t is not None), self._sample(child, held, now), now + LOOK)
 
     def _sample(self, child: Child, held: Held, now: float) -> float:
         limit = held.options.memory

@@ -25,8 +25,8 @@ class Waiter:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
-        self._wake.setblocking(False)
-        self._woken.setblocking(False)
+        self._wake.settimeout(0)
+        self._woken.settimeout(0)
         self.watch(self._woken, self._drain)
 
     def watch(self, thing: Any, ready: Callable[[], object]) -> None:

@@ -89,9 +89,7 @@ def of_loss(evidence: Evidence) -> Ending:
 def of_release(evidence: Evidence) -> Ending:
     """Return the ending of an attempt that is given back before it began."""
     asked = Asked("busy")
-    return Ending(
-        AttemptOutcome.RELEASED, msgspec.structs.replace(evidence, asked=asked)
-    )
+    return Ending(AttemptOutcome.RELEASED, msgspec.structs.replace(evidence, asked=asked))
 
 
 def settle(
@@ -99,7 +97,8 @@ def settle(
 ) -> Settlement:
     """Return what is written: the attempt's outcome and the run's next state.
 
-    `logged` says whether there is a log to wait for, `now` is the time of day in microseconds; the attempt began `wall_seconds` before it.
+    `logged` says whether there is a log to wait for; `now` is the time of day in microseconds,
+    and the attempt began `wall_seconds` before it.
     """
     certificate = None
     error = None
@@ -124,9 +123,7 @@ def settle(
     )
 
 
-def _what_follows(
-    claim: Claim, options: TaskOptions, ending: Ending, now: int
-) -> dict[str, Any]:
+def _what_follows(claim: Claim, options: TaskOptions, ending: Ending, now: int) -> dict[str, Any]:
     counts: dict[str, Any] = {
         "failures": claim.failures,
         "crashes": claim.crashes,
@@ -159,9 +156,7 @@ def _what_follows(
             return {**counts, **state, "shared": shared}
 
 
-def _later(
-    delay: float | None, now: int, otherwise: RunState = RunState.QUEUED
-) -> dict[str, Any]:
+def _later(delay: float | None, now: int, otherwise: RunState = RunState.QUEUED) -> dict[str, Any]:
     if delay is None:
         return {"state": otherwise}
     if delay == 0:

@@ -69,7 +69,7 @@ class AttemptSpool:
         self.used = False
 
     def write(self, stream: Stream, data: bytes) -> None:
-        """Append one record with one write(2): whatever dies afterwards, it is there."""
+        """Append one record in one system call: whatever dies afterwards, it is there."""
         if self._records is None:
             self._records = self.open(RECORDS)
         for at in range(0, len(data), LONGEST_RECORD):

@@ -97,7 +97,10 @@ class Supervisor:
         self._waiter.watch(self._ear, self._rung)
         self._pool.fill()
         Observer(
-            self._store.workers, self._me.worker_id, self._settings.worker.lease_seconds, self._clock
+            self._store.workers,
+            self._me.worker_id,
+            self._settings.worker.lease_seconds,
+            self._clock,
         ).look_around()
         self._reaper.run_once()
         while not self._pool.ready and self._pool.unready is None and self._drain_until is None:
@@ -115,9 +118,7 @@ class Supervisor:
 
     def _start_sidecars(self) -> None:
         worker, store = self._settings.worker, self._settings.store
-        beat = HeartbeatSetup(
-            store, self._me.worker_id, worker.beat_seconds, worker.lease_seconds
-        )
+        beat = HeartbeatSetup(store, self._me.worker_id, worker.beat_seconds, worker.lease_seconds)
         ship = ShipperSetup(store, str(self._spool))
         pids = self._pool.known_pids
         self._heart = Sidecar("holdfast.worker.heartbeat", beat, self._waiter, pids, self._fence)

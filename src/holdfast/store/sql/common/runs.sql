@@ -107,4 +107,4 @@ ORDER BY run_id LIMIT :limit
 DELETE FROM attempt WHERE run_id = :run_id
 
 -- name: delete_run
-DELETE FROM run WHERE run_id = :run_id
+DELETE FROM run WHERE run_id = :run_id AND state IS NOT NULL
