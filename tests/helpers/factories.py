@@ -20,6 +20,13 @@ _STATE_AFTER = {
     AttemptOutcome.SNOOZED: RunState.QUEUED,
 }
 
+_OUTCOME_BEFORE = {
+    RunState.SUCCEEDED: AttemptOutcome.SUCCEEDED,
+    RunState.FAILED: AttemptOutcome.FAILED,
+    RunState.CANCELLED: AttemptOutcome.CANCELLED,
+    RunState.QUARANTINED: AttemptOutcome.CRASHED,
+}
+
 
 def a_new_run(**changes):
     """A run that nobody has enqueued yet."""
@@ -116,9 +123,8 @@ def a_run(store, state="queued", **changes):
         return run_id, None
     worker_id = a_worker(store, tasks=[changes.get("task", TASK)])
     (claimed,) = claim(store, worker_id, 1000, queues=[changes["queue"]])
-    outcomes = {after: outcome for outcome, after in _STATE_AFTER.items() if after == state}
     if state != RunState.RUNNING:
-        settle(store, worker_id, claimed, outcomes[state])
+        settle(store, worker_id, claimed, _OUTCOME_BEFORE[state])
     return run_id, claimed
 
 

@@ -118,4 +118,7 @@ class AttemptHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - user code formats; logging says how it went wrong
             self.handleError(record)
             return
-        spool.write(Stream.LOG, f"{text}\n".encode("utf-8", "surrogateescape"))
+        try:
+            spool.write(Stream.LOG, f"{text}\n".encode("utf-8", "surrogateescape"))
+        except OSError:
+            self.handleError(record)  # a full disk must not break the task through its logging

@@ -61,6 +61,7 @@ class Child:
         self.spool = Path(setup.spool)
         self.ready = False
         self.retired = False  # it is being ended on purpose
+        self.hung_up = False  # it closed the line: it is dying, or user code closed too much
         self.outstanding: deque[Held] = deque()  # given to it; of an exclusive one, the first runs
         self._frames = Frames()
         self._work, self._take_back, self.line, there = socket_pairs()
@@ -106,6 +107,7 @@ class Child:
         with suppress(BlockingIOError, ConnectionResetError):
             while data := self.line.recv(1 << 18):
                 said += map(decode_report, self._frames.feed(data))
+            self.hung_up = True
         return said
 
     def settle(self, done: Done) -> Held | None:

@@ -80,7 +80,7 @@ class Observer:
             before = seen.get(worker.worker_id)
             still = before.still + 1 if before and before.beat == worker.beat else 0
             self._seen[worker.worker_id] = Seen(worker.beat, still)
-            if still >= LOOKS_IN_A_LEASE and self._declare(worker, "silent"):
+            if still >= LOOKS_IN_A_LEASE and self._declare(worker, silent_cause(worker)):
                 dead.append(worker.worker_id)
         return dead
 
@@ -88,8 +88,9 @@ class Observer:
         """Look for the processes of workers on this very host, which needs no patience."""
         dead = []
         for worker in self._workers.list():
-            cause = local_cause(worker)
-            if worker.worker_id != self._me and cause and self._declare(worker, cause):
+            if worker.worker_id == self._me or not is_gone(worker):
+                continue
+            if self._declare(worker, "process gone"):
                 dead.append(worker.worker_id)
         return dead
 
@@ -101,13 +102,18 @@ class Observer:
         return declared
 
 
-def local_cause(worker: WorkerRecord) -> str | None:
-    """Return why a worker of this host cannot be alive, or None when it may be."""
-    if worker.host_id != proc.host_id():
-        return None
-    if worker.boot_id != proc.boot_id():
-        return "host rebooted"
-    return None if proc.start_time(worker.pid) == worker.pid_start else "process gone"
+def is_gone(worker: WorkerRecord) -> bool:
+    """Tell whether the process of a worker of this very host and boot is gone."""
+    here = (proc.host_id(), proc.boot_id())
+    return (worker.host_id, worker.boot_id) == here and (
+        proc.start_time(worker.pid) != worker.pid_start
+    )
+
+
+def silent_cause(worker: WorkerRecord) -> str:
+    """Return why a worker that fell silent probably did."""
+    rebooted = worker.host_id == proc.host_id() and worker.boot_id != proc.boot_id()
+    return "host rebooted" if rebooted else "silent"
 
 
 def death_of(worker: WorkerRecord, cause: str, *, seen_by: str) -> WorkerDeath:

@@ -30,6 +30,7 @@ class Held:
     peak_rss: int = 0
     asked: Asked | None = None  # who asked it to stop
     kill_at: float | None = None  # monotonic; when patience ends
+    stack_asked: bool = False  # its executor was asked to write down where it hangs
 
     def __post_init__(self) -> None:
         self.options = _decode_options(self.claim.options)

@@ -63,11 +63,17 @@ class Limits:
         if deadline is not None and now >= deadline:
             self.ask(child, held, Asked("timeout", limit=held.options.timeout or 0))
         if held.kill_at is not None and now >= held.kill_at and not child.retired:
-            child.dump_stack()
-            time.sleep(_STACK_SECONDS)
-            self.kill(child, held)
+            self._lose_patience(child, held, now)
         times = (held.deadline(), None if child.retired else held.kill_at)
         return min(*(t for t in times if t is not None), self._sample(child, held, now), now + LOOK)
+
+    def _lose_patience(self, child: Child, held: Held, now: float) -> None:
+        if held.stack_asked:
+            self.kill(child, held)
+        else:
+            child.dump_stack()
+            held.stack_asked = True
+            held.kill_at = now + _STACK_SECONDS
 
     def _sample(self, child: Child, held: Held, now: float) -> float:
         limit = held.options.memory

@@ -180,6 +180,9 @@ class Pool:
                     self.app_store = report.store
                 case Unready():
                     self.unready = report
+        if child.hung_up:
+            self._waiter.forget(child.line)
+            child.kill()
 
     def _take_done(self, child: Child, done: Done) -> None:
         held = child.settle(done)
@@ -192,10 +195,10 @@ class Pool:
 
     def _bury(self, child: Child) -> None:
         """See to the death of an executor: what it said, what it had, what it left."""
-        self._hear(child)
+        if not child.hung_up:
+            self._hear(child)
         waiting = child.take_back()
         lost = list(child.outstanding)
-        self._waiter.forget(child.line)
         self._waiter.forget(child.pidfd)
         self.children.remove(child)
         self.known_pids.discard(child.pid)

@@ -43,10 +43,14 @@ def boot_id() -> str:
 
 @cache
 def host_id() -> str:
-    """Return what names this machine for good: its machine id, else its host name."""
+    """Return what names the place where this process's pids mean something.
+
+    The machine id, and the pid namespace: containers of one image may share the former.
+    """
+    machine = ""
     with suppress(OSError):
-        return Path("/etc/machine-id").read_text().strip() or socket.gethostname()
-    return socket.gethostname()
+        machine = Path("/etc/machine-id").read_text().strip()
+    return f"{machine or socket.gethostname()}/{Path('/proc/self/ns/pid').stat().st_ino}"
 
 
 def host_name() -> str:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from holdfast.core.clock import SECOND
 from holdfast.core.events import SpoolAdopted, emit
-from holdfast.core.ids import WorkerId
 from holdfast.core.models import TaskOptions, WorkerState
 from holdfast.core.verdict import Evidence, WorkerDeath
 from holdfast.worker import outcomes, proc
-from holdfast.worker.spool import adopt, folder_of, last_lines
+from holdfast.worker.spool import adopt, folder_of, last_lines, own
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from holdfast.store import Store
 
 BATCH = 500
+_FRESH_SECONDS = 60.0
 
 
 class Reaper:
@@ -88,11 +89,22 @@ class Reaper:
             if left == self._spool or not left.is_dir():
                 continue
             worker = self._store.workers.get(name)
-            if worker is None or worker.state >= WorkerState.STOPPED:
-                proc.kill_marked(name)
-                leases = adopt(self._spool, left)
-                if leases:
-                    emit(SpoolAdopted(len(leases), WorkerId(name)))
+            fresh = self._clock.now() / SECOND - left.stat().st_mtime < _FRESH_SECONDS
+            if fresh if worker is None else worker.state < WorkerState.STOPPED:
+                continue  # about to register, or alive
+            self._take_over(left)
+
+    def _take_over(self, left: Path) -> None:
+        lock = own(left)
+        if lock is None:
+            return  # it has not registered yet, or is only stopped, or another adopts it
+        try:
+            proc.kill_marked(left.name)
+            leases = adopt(self._spool, left)
+        finally:
+            os.close(lock)
+        if leases:
+            emit(SpoolAdopted(len(leases), left.name))
 
 
 def _death(worker: WorkerRecord) -> WorkerDeath:

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import re
@@ -157,10 +158,26 @@ def rescue_sheets(spool: Path, number: int) -> None:
     now.unlink()
 
 
+def own(spool: Path) -> int | None:
+    """Make or take a worker's folder and return the descriptor of its lock.
+
+    The lock is held as long as the descriptor is open, so that it ends with its process. None
+    when another process has it: the folder's worker lives, or somebody else took it over.
+    """
+    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(spool / "lock", _APPEND, _PRIVATE)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
 def adopt(spool: Path, left: Path) -> list[Lease]:
     """Take over the folder that a dead worker on this host left; return whose logs were there.
 
-    None of its processes may be alive any more.
+    None of its processes may be alive any more, and the caller must own it.
     """
     for now in left.glob("*.now"):
         rescue_sheets(left, int(now.stem))

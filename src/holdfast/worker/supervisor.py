@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections import deque
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ from holdfast.worker.pool import STALLED_SECONDS, Pool
 from holdfast.worker.reaper import Reaper
 from holdfast.worker.shipper import ShipperSetup
 from holdfast.worker.sidecar import Sidecar
-from holdfast.worker.spool import leases_in
+from holdfast.worker.spool import leases_in, own
 
 if TYPE_CHECKING:
     from holdfast.core.config import Settings
@@ -74,6 +74,7 @@ class Supervisor:
         self._drain_until: float | None = None  # monotonic, once asked to stop
         self._fenced = False
         self._wake_at = 0.0
+        self._spool_lock: int | None = None
         self._sidecars: tuple[Sidecar, ...] = ()
         self._ear = self._store.bell.listen()
         self._duties = self._make_duties()
@@ -91,7 +92,7 @@ class Supervisor:
 
     def _start(self) -> bool:
         self._store.prepare()
-        self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._spool_lock = own(self._spool)
         proc.become_subreaper()
         self._waiter.on_signals((signal.SIGTERM, signal.SIGINT), self._ask_to_stop)
         self._waiter.watch(self._ear, self._rung)
@@ -297,8 +298,10 @@ class Supervisor:
             self._store.workers.set_state(self._me.worker_id, WorkerState.STOPPED)
             emit(WorkerStopped(self._me.worker_id))
         self._store.close()
-        with suppress(OSError):
-            shutil.rmtree(self._spool) if not list(leases_in(self._spool)) else None
+        if not list(leases_in(self._spool)):
+            shutil.rmtree(self._spool, ignore_errors=True)
+        if self._spool_lock is not None:
+            os.close(self._spool_lock)
 
 
 def _ignore(_words: bytes) -> None:
