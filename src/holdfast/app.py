@@ -156,7 +156,7 @@ def _new_run(call: Call) -> NewRun:
 def _checked_id(run_id: str | None) -> str:
     if run_id is None:
         return new_id()
-    if not is_id(run_id):
+    if not isinstance(run_id, str) or not is_id(run_id):
         expected = "a UUID in lower case, such as holdfast.new_id() makes"
         raise BadOption(option="run_id", value=run_id, expected=expected)
     return run_id

@@ -8,7 +8,7 @@ import pytest
 from helpers import logs
 from helpers.databases import again
 from helpers.factories import a_run, a_worker, claim_one, enqueue, settle
-from holdfast.core.models import Lease, LogChunk, LogEnd, Stream
+from holdfast.core.models import LogChunk, LogEnd, Stream
 from holdfast.core.states import AttemptOutcome, RunState
 from holdfast.follow import Quiet, follow
 
@@ -231,4 +231,3 @@ def test_the_stream_of_each_chunk_is_kept(store, worker_id):
     items = [item for _, item in follow(store, run_id) if isinstance(item, LogChunk)]
 
     assert list(Stream) == [chunk.stream for chunk in items]
-    assert Lease(run_id, 1) == claimed.lease

@@ -60,18 +60,17 @@ RULES = [
     Rule(
         asked("deploy"),
         "released(deploy)",
-        "Given back because its worker stopped; stopped when asked.",
+        "Given back because its worker stopped.",
     ),
     Rule(
         asked("busy"),
         "released(busy)",
-        "Given back before it began: no executor was free.",
+        "Given back before it began: no executor of its worker was free.",
     ),
     Rule(
         asked("neighbour"),
         "released(neighbour)",
-        "Given back unharmed: another attempt in its executor did not stop when asked, and the "
-        "executor had to be killed.",
+        "Given back unharmed: its executor had to be killed for another attempt in it.",
     ),
     Rule(asked("fenced"), "fenced", "Stopped because another worker owns the run by now."),
     Rule(

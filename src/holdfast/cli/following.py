@@ -61,7 +61,7 @@ class Viewer:
         """Print until the log is complete; without `wait`, not for an end that is late."""
         for number, item in follow(self._store, self._run_id, attempt=attempt):
             if interrupts is not None:
-                interrupts.act()
+                interrupts.act(self._store, self._run_id)
             match item:
                 case LogChunk():
                     self._headline(number)
@@ -109,11 +109,12 @@ class Viewer:
 
 
 class Interrupts:
-    """Make the first Ctrl-C cancel the run, and the second leave it."""
+    """Make the first Ctrl-C cancel the run, and the second leave it.
 
-    def __init__(self, store: Store, run_id: RunId) -> None:
-        self._store = store
-        self._run_id = run_id
+    It begins before the run is enqueued: from then on no Ctrl-C leaves a run behind unnoticed.
+    """
+
+    def __init__(self) -> None:
         self._count = 0
         self._asked = False
         self._before: Any = None
@@ -124,7 +125,6 @@ class Interrupts:
 
     def __exit__(self, *exception: object) -> None:
         signal.signal(signal.SIGINT, self._before)
-        self.act()
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         """Count only: the store must not be touched while it may be in use."""
@@ -132,14 +132,14 @@ class Interrupts:
         if self._count > 1:
             raise KeyboardInterrupt
 
-    def act(self) -> None:
+    def act(self, store: Store, run_id: RunId) -> None:
         """Ask to cancel the run if Ctrl-C was pressed since."""
         if not self._count or self._asked:
             return
         self._asked = True
-        say(f"holdfast: cancelling run {self._run_id}; Ctrl-C again leaves it.")
+        say(f"holdfast: cancelling run {run_id}; Ctrl-C again leaves it.")
         try:
-            self._store.runs.cancel(self._run_id, by=user())
+            store.runs.cancel(run_id, by=user())
         except NotAllowed:
             return  # it has just ended
 
@@ -162,10 +162,15 @@ def exit_code_of(run: RunRecord, attempts: list[AttemptRecord]) -> int:
     return certificate.evidence.exit_code or errors.FAILED
 
 
-def follow_to_the_end(store: Store, run_id: RunId) -> int:
+def follow_to_the_end(store: Store, run_id: RunId, interrupts: Interrupts) -> int:
     """Print what a run writes until it has ended, and return its exit code."""
-    with Interrupts(store, run_id) as interrupts:
+    try:
         Viewer(store, run_id, write=write_apart).print_log(None, interrupts)
+    except BrokenPipeError:
+        say(f"holdfast: nobody reads this output any more; run {run_id} goes on.")
+        raise
+    finally:
+        interrupts.act(store, run_id)
     run = store.runs.get(run_id)
     attempts = store.runs.attempts(run_id)
     certificate = read_certificate(attempts[-1]) if attempts else None

@@ -13,6 +13,7 @@ from holdfast.cli.errors import say
 from holdfast.cli.options import Limits, Placing, Session, command
 from holdfast.cli.tables import print_json
 from holdfast.core.errors import BadOption, RunNotSucceeded
+from holdfast.core.ids import new_id
 
 DetachFlag = Annotated[bool, typer.Option("--detach", help="Print the id and do not follow.")]
 
@@ -44,17 +45,21 @@ def run(
     Ctrl-C cancels the command; pressed again it leaves at once. The command goes on when the
     terminal is closed: `holdfast logs -f ID` follows it again.
     """
-    from holdfast.cli.following import follow_to_the_end
+    from holdfast.cli.following import Interrupts, follow_to_the_end
 
     if no_cwd and cwd is not None:
         raise BadOption(option="cwd", value=str(cwd), expected="no --no-cwd beside it")
     folder = None if no_cwd else str((cwd or Path.cwd()).absolute())
     options = placing.given() | limits.given()
-    made = session.bare_app.run_command(words, cwd=folder, **options)
     if detach:
-        typer.echo(made.id)
+        typer.echo(session.bare_app.run_command(words, cwd=folder, **options).id)
         return
-    raise typer.Exit(follow_to_the_end(session.bare_app.store, made.id))
+    with Interrupts() as interrupts:
+        options["run_id"] = new_id()
+        session.new_store.logs.watch(options["run_id"])  # before it writes: no line waits
+        made = session.bare_app.run_command(words, cwd=folder, **options)
+        code = follow_to_the_end(session.new_store, made.id, interrupts)
+    raise typer.Exit(code)
 
 
 @command

@@ -105,9 +105,8 @@ def sqlite_path(url: str) -> Path | None:
 
     ``sqlite:///name`` is relative to the working directory, ``sqlite:////name`` is absolute.
     """
-    if not url.startswith("sqlite:///"):
-        return None
-    return Path(url.removeprefix("sqlite:///")).expanduser().absolute()
+    kind, _, name = url.partition(":///")
+    return Path(name).expanduser().absolute() if kind == "sqlite" and name else None
 
 
 def _from_file(path: Path, *, required: bool, problems: list[str]) -> dict[str, tuple[str, Any]]:

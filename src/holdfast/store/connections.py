@@ -48,6 +48,7 @@ class Connections:
         self._local = threading.local()
         self._lines: WeakSet[Line] = WeakSet()
         self._gate = threading.RLock()
+        self._halting = False
         self._halted: list[Line] = []
         self._inherited: list[Line] = []
         _everyone.add(self)
@@ -57,6 +58,9 @@ class Connections:
         line: Line | None = getattr(self._local, "line", None)
         if line is None or line.pid != os.getpid():
             line = self._new_line(line)
+        if self._halting:
+            with self._gate:  # a thread that never pauses would not let the fork have its turn
+                pass
         line.lock.acquire()
         try:
             if line.connection is None:
@@ -89,6 +93,7 @@ class Connections:
     def halt(self) -> None:
         """Wait for the transactions that run, close all connections, and let none be opened."""
         self._gate.acquire()
+        self._halting = True
         self._halted = list(self._lines)
         for line in self._halted:
             line.lock.acquire()
@@ -100,6 +105,7 @@ class Connections:
         for line in self._halted:
             line.lock.release()
         self._halted = []
+        self._halting = False
         self._gate.release()
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from holdfast.store.connections import Line
     from holdfast.store.dialects import Dialect
 
+_LONGEST_PAUSE = 0.005  # seconds between two looks for the lock: the price is a few microseconds
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
@@ -117,7 +118,7 @@ class Database:
                 if late or not self.dialect.is_transient(error):
                     raise self._unavailable(error) from error
             time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads contenders, no secret
-            pause = min(0.1, pause * 2)
+            pause = min(_LONGEST_PAUSE, pause * 2)
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(store=self.dialect.url, problem=str(error))

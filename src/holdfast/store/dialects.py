@@ -60,8 +60,10 @@ class Sqlite:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise sqlite3.OperationalError(str(error)) from error
+        # No waiting inside SQLite: it would look for the lock ever more seldom, up to ten times a
+        # second, and a busy writer beside it would win for seconds on end. Database.write retries.
         connection = sqlite3.connect(
-            self.path, timeout=1.0, isolation_level=None, check_same_thread=False
+            self.path, timeout=0.0, isolation_level=None, check_same_thread=False
         )
         try:
             connection.execute("PRAGMA journal_mode = WAL")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -72,10 +72,11 @@ class Desk:
             logged = mark_end(self._spool, held.lease)
             self._settle(held, outcomes.of_death(held, evidence), logged=logged)
 
-    def release(self, held: Sequence[Held]) -> None:
+    def release(self, held: Sequence[Held], reason: Literal["busy", "deploy"]) -> None:
         """Give attempts back that never began."""
         for one in held:
-            self._settle(one, outcomes.of_release(self._evidence(one)), logged=False)
+            ending = outcomes.of_release(self._evidence(one), reason)
+            self._settle(one, ending, logged=False)
 
     def _evidence(self, held: Held) -> Evidence:
         me = self._identity

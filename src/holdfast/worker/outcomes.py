@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -86,9 +86,9 @@ def of_loss(evidence: Evidence) -> Ending:
     return Ending(AttemptOutcome.LOST, evidence)
 
 
-def of_release(evidence: Evidence) -> Ending:
+def of_release(evidence: Evidence, reason: Literal["busy", "deploy"]) -> Ending:
     """Return the ending of an attempt that is given back before it began."""
-    asked = Asked("busy")
+    asked = Asked(reason)
     return Ending(AttemptOutcome.RELEASED, msgspec.structs.replace(evidence, asked=asked))
 
 

@@ -34,7 +34,8 @@ CHUNK = 1 << 16  # bytes in one row
 BATCH = 4 << 20  # bytes in one transaction
 WATCHED_SECONDS = 0.1  # how long output may wait when somebody looks
 UNWATCHED_SECONDS = 1.0
-_ACTIVE, _IDLE = 0.02, 0.1  # seconds between looks
+_ACTIVE, _QUIET, _IDLE = 0.02, 0.05, 0.1  # seconds between looks: see `main`
+_QUIET_AFTER = 2.0  # seconds without output
 _LOOK_FOR_VIEWERS = 0.25
 _PATIENCE = 5.0  # seconds to get finished logs out when asked to end
 
@@ -73,14 +74,14 @@ class Tail:
 
     def look(self) -> None:
         """Open the files that have appeared; note whether the attempt is over."""
-        self.ended = (self.folder / END).exists()  # before the files: what comes after is none
+        if self.ended:
+            return
+        names = os.listdir(self.folder)
+        self.ended = END in names  # then the other names and sizes are final too
         stored = dict(self.position.sources)
         for number, name in SOURCES:
-            if number not in self.sources:
-                try:
-                    descriptor = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
-                except FileNotFoundError:
-                    continue
+            if name in names and number not in self.sources:
+                descriptor = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
                 self.sources[number] = Source(number, descriptor, stored.get(number, 0))
 
     def close(self) -> None:
@@ -232,11 +233,14 @@ def main() -> None:
     setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=ShipperSetup)
     clock = SystemClock()
     shipper = Shipper(open_store(setup.store, clock).logs, Path(setup.spool), clock)
-    pause, last = _IDLE, None
+    moved, last, pause = 0.0, None, _IDLE
     while last is None or (shipper.active and clock.monotonic() < last):
         try:
             shipped = shipper.run_once()
-            pause = 0.0 if shipped >= CHUNK else _ACTIVE if shipper.active else _IDLE
+            moved = clock.monotonic() if shipped else moved
+            quiet = clock.monotonic() - moved > _QUIET_AFTER
+            pause = _IDLE if not shipper.active else _QUIET if quiet else _ACTIVE
+            pause = 0.0 if shipped >= CHUNK else pause
         except StoreUnavailable:
             shipper.forget()
             pause = min(1.0, pause + 0.1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -200,11 +199,11 @@ class Supervisor:
             held = backlog.popleft()
             if not self._pool.give(held):
                 backlog.append(held)
-        late = [held for held in backlog if now - held.held_since > _BACKLOG_SECONDS]
-        if late or (backlog and self._drain_until is not None):
-            late = late if self._drain_until is None else list(backlog)
-            self._desk.backlog = deque(held for held in backlog if held not in late)
-            self._desk.release(late)
+        if self._drain_until is not None:
+            self._desk.release(backlog, "deploy")
+            backlog.clear()
+        while backlog and now - backlog[0].held_since > _BACKLOG_SECONDS:
+            self._desk.release([backlog.popleft()], "busy")
 
     def _lose_store(self, error: StoreUnavailable, now: float) -> None:
         if self._away_until is None:

@@ -28,9 +28,6 @@ VALUES (:run_id, :attempt, :size, :lines, :crc, :missing) ON CONFLICT DO NOTHING
 -- name: log_end
 SELECT size, lines, crc, missing FROM log_end WHERE run_id = :run_id AND attempt = :attempt
 
--- name: attempts_with_chunks
-SELECT DISTINCT attempt FROM log_chunk WHERE run_id = :run_id ORDER BY attempt LIMIT 1000
-
 -- name: watch
 INSERT INTO log_watch (run_id, until) VALUES (:run_id, :until)
 ON CONFLICT (run_id) DO UPDATE SET until = excluded.until
