@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
 
@@ -16,7 +16,6 @@ from holdfast.core.errors import BadOption, ConfigError, TaskNotFound
 from holdfast.core.ids import RunId, is_id, new_id
 from holdfast.core.models import COMMAND_TASK, NewRun, TaskOptions
 from holdfast.run import Run
-from holdfast.store import Store, open_store
 from holdfast.tasks import (
     LIMITS,
     AdHocCommandBody,
@@ -29,6 +28,9 @@ from holdfast.tasks import (
     due_at,
     with_limits,
 )
+
+if TYPE_CHECKING:
+    from holdfast.store import Store
 
 Decorator = Callable[[Callable[..., Any]], Task]
 
@@ -55,6 +57,8 @@ class App:
     @cached_property
     def store(self) -> Store:
         """Open the store, and make it ready when it is new."""
+        from holdfast.store import open_store  # not before: `import holdfast` loads no driver
+
         store = open_store(self.settings.store)
         store.prepare()
         return store
@@ -156,7 +160,7 @@ def _new_run(call: Call) -> NewRun:
 def _checked_id(run_id: str | None) -> str:
     if run_id is None:
         return new_id()
-    if not isinstance(run_id, str) or not is_id(run_id):
+    if not is_id(run_id):
         expected = "a UUID in lower case, such as holdfast.new_id() makes"
         raise BadOption(option="run_id", value=run_id, expected=expected)
     return run_id

@@ -7,15 +7,21 @@ from contextlib import closing
 import pytest
 from typer.testing import CliRunner
 
-from helpers.databases import fresh_store, settings_for
+from helpers.databases import a_template, fresh_store, settings_for
 from holdfast.cli.main import commands
 from holdfast.store import open_store
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """An empty store, to copy."""
+    return a_template("sqlite", tmp_path_factory.mktemp("template"))
+
+
 @pytest.fixture
-def store(tmp_path):
+def store(template, tmp_path):
     """A store whose clock stands still."""
-    with closing(fresh_store("sqlite", tmp_path)) as store:
+    with closing(fresh_store(template, tmp_path)) as store:
         yield store
 
 

@@ -16,9 +16,7 @@ def at_once(count, program, *arguments):
     with context.Manager() as shared:
         start = shared.Barrier(count)
         with ProcessPoolExecutor(count, mp_context=context) as pool:
-            asked = [
-                pool.submit(program, start, number, *arguments) for number in range(count)
-            ]
+            asked = [pool.submit(program, start, number, *arguments) for number in range(count)]
             return [each.result(timeout=60) for each in asked]
 
 

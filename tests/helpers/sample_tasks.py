@@ -204,6 +204,11 @@ def say(*texts):
 
 
 @app.task
+def say_surrogate():
+    print(b"\xff".decode(errors="surrogateescape"))
+
+
+@app.task
 def say_in_every_way(name):
     """Write through each of the ways that output can take, each with numbered lines."""
     libc = ctypes.CDLL(None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -187,7 +186,9 @@ def test_a_store_of_an_older_holdfast_is_refused_with_advice_until_migrated(
 
 
 def test_a_migration_file_is_read_statement_by_statement():
-    text = "-- why\nCREATE TABLE a (\n  b INTEGER, -- inside\n  c TEXT\n);\n\nCREATE INDEX d ON a (b);"
+    text = (
+        "-- why\nCREATE TABLE a (\n  b INTEGER, -- inside\n  c TEXT\n);\n\nCREATE INDEX d ON a (b);"
+    )
 
     assert ("CREATE TABLE a (\n  b INTEGER,\n  c TEXT\n)", "CREATE INDEX d ON a (b)") == (
         migrate.split(text)
@@ -197,4 +198,4 @@ def test_a_migration_file_is_read_statement_by_statement():
 def test_looking_at_the_version_of_a_new_store_makes_no_schema(store):
     assert 0 == migrate.version(store.database)
     assert [] == schema(store.database)
-    assert os.path.exists(store.database.dialect.path)
+    assert store.database.dialect.path.exists()

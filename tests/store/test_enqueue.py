@@ -231,7 +231,9 @@ def test_a_beginning_that_fits_several_runs_is_refused_with_them(store):
     assert tuple(ids) == caught.value.matches
 
 
-@pytest.mark.parametrize("text", ["", "%", "____", "' OR 1=1 --", "xyz", "ffff", "f" * 8 + "-ffff" * 3 + "-" + "f" * 12])
+@pytest.mark.parametrize(
+    "text", ["", "%", "____", "' OR 1=1 --", "xyz", "ffff", "f" * 8 + "-ffff" * 3 + "-" + "f" * 12]
+)
 def test_a_text_that_fits_no_run_finds_none(store, text):
     enqueue(store)
 

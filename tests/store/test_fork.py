@@ -113,7 +113,12 @@ if child == 0:
     os._exit(0)
 os.read(to_parent[0], 1)
 store.close()
-look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM run'); c.close()"
+look = '''
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT * FROM run")
+connection.close()
+'''
 subprocess.run([sys.executable, "-c", look, sys.argv[1] + "/holdfast.db"], check=True)
 os.write(to_child[1], b"!")
 assert os.waitpid(child, 0)[1] == 0
@@ -152,8 +157,8 @@ for _ in range(8):
 stop.set()
 for thread in threads:
     thread.join()
-(check,) = store.database.read(lambda tx: tx._connection.execute("PRAGMA integrity_check").fetchall())
-assert check == ("ok",)
+with store.database.transaction() as tx:
+    assert tx._connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 """)
 
 

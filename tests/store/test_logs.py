@@ -18,13 +18,15 @@ CHUNKS = st.lists(
     max_size=40,
 )
 
+EMPTY = LogPosition()
+
 
 @pytest.fixture
 def lease():
     return Lease(new_id(), 1)
 
 
-def chunked(parts, *, position=LogPosition()):
+def chunked(parts, *, position=EMPTY):
     """Consecutive chunks as a shipper makes them, from where the stored log ends."""
     start, line, crc = position.size, position.lines, position.crc
     ends = dict(position.sources)
@@ -90,7 +92,9 @@ def test_a_log_that_nobody_wrote_is_empty(store, lease):
     assert store.logs.end(lease) is None
 
 
-@pytest.mark.parametrize("data", [b"\0\xff\xfe", "日志".encode("gbk"), b"\r\n\x1b[31m", b"x" * 70_000])
+@pytest.mark.parametrize(
+    "data", [b"\0\xff\xfe", "日志".encode("gbk"), b"\r\n\x1b[31m", b"x" * 70_000]
+)
 def test_bytes_stay_as_they_are(store, lease, data):
     append(store, lease, data)
 

@@ -97,6 +97,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.database._sql = {**self.store.database._sql, **(self.statements or {})}
         self.clock = self.store.database.clock
         self.model = {}
+        self.taken = []
         self.settled = {}  # lease -> (worker, settlement) that was accepted
         self.workers = [a_worker(self.store), a_worker(self.store)]
 
@@ -161,6 +162,11 @@ class StoreMachine(RuleBasedStateMachine):
             assert RunState.CANCELLED == answer
             run.state, run.ended_by = RunState.CANCELLED, None
 
+    @rule(target=holdings, run_id=runs)
+    def retry_and_claim(self, run_id):
+        self.retry(run_id)
+        return self.claim(0, 3)
+
     @rule(run_id=runs)
     def retry(self, run_id):
         run = self.model[run_id]
@@ -191,8 +197,13 @@ class StoreMachine(RuleBasedStateMachine):
         assert run.state == RunState.QUEUED, "S5: only a queued run can be claimed"
         assert attempt == run.attempt + 1, "S6: attempts are counted, none twice"
         run.state, run.attempt, run.holder = RunState.RUNNING, attempt, holding
+        self.taken.append(holding)
 
-    @rule(holding=holdings, how=st.sampled_from(sorted(OUTCOMES)))
+    @rule(holding=holdings, late=st.booleans(), how=st.sampled_from(sorted(OUTCOMES)))
+    def settle_any(self, holding, late, how):
+        zombies = self.zombies()
+        self.settle(zombies[0] if late and zombies else holding, how)
+
     def settle(self, holding, how):
         outcome, state = OUTCOMES[how]
         settlement = a_settlement(
@@ -205,6 +216,16 @@ class StoreMachine(RuleBasedStateMachine):
         )
         self.write(holding.worker_id, holding, settlement)
         self.clock.advance(0.001)
+
+    def zombies(self):
+        """Claims that were lost, of runs that somebody else carries out now."""
+        running = {id_ for id_, run in self.model.items() if run.state == RunState.RUNNING}
+        return [
+            holding
+            for holding in self.taken
+            if holding.claimed.run_id in running
+            and self.model[holding.claimed.run_id].holder != holding
+        ]
 
     @rule(holding=holdings)
     def settle_again(self, holding):
@@ -257,6 +278,13 @@ class StoreMachine(RuleBasedStateMachine):
                 settlement = a_settlement(claimed, AttemptOutcome.LOST)
                 self.write(worker.worker_id, run.holder, settlement)
 
+    @rule(target=holdings, worker=st.integers(0, 1))
+    def take_over(self, worker):
+        """The most frequent way to become a zombie, which chance alone seldom finds."""
+        self.declare_dead(worker)
+        self.reap()
+        return self.claim(1 - worker, 3)
+
     # What must be true after every step
 
     @invariant()
@@ -279,10 +307,10 @@ class StoreMachine(RuleBasedStateMachine):
             assert len(self.store.runs.holding_key(key)) <= limit, "S11"
 
     def drain(self):
-        """Let everything happen that was promised: every run ends, and its history adds up."""
+        """Let all workers die, and a new one work: every run ends, and its history adds up."""
+        for worker in range(2):
+            self.declare_dead(worker)
         self.reap()
-        for holding in [run.holder for run in self.model.values() if run.holder]:
-            self.settle(holding, "succeeded")
         for _ in range(100):
             if not any(run.is_live for run in self.model.values()):
                 break
@@ -349,6 +377,7 @@ def test_the_machine_finds_a_missing_guard(template, store, missing):
             max_examples=300,
             stateful_step_count=40,
             phases=[Phase.generate],
+            derandomize=True,
             print_blob=False,
             report_multiple_bugs=False,
         )

@@ -170,7 +170,9 @@ def steps_to_find_runs(store):
     with store.database.transaction() as tx:
         tx.script([RUNS])
         tx._connection.set_progress_handler(step, 1)
-        found = tx.rows("claim_candidates", queue="default", worker_id=worker_id, shared=0, limit=10)
+        found = tx.rows(
+            "claim_candidates", queue="default", worker_id=worker_id, shared=0, limit=10
+        )
         tx._connection.set_progress_handler(None, 0)
         assert 10 == len(found)
     return steps[0]

@@ -179,9 +179,7 @@ def test_a_lost_lease_does_not_hinder_the_other_outcomes(store, worker_id, claim
     other = claim_one(store, worker_id)
     imagined = claimed._replace(attempt=9)
 
-    lost = store.leases.settle(
-        worker_id, [a_settlement(c) for c in (claimed, imagined, other)]
-    )
+    lost = store.leases.settle(worker_id, [a_settlement(c) for c in (claimed, imagined, other)])
 
     assert [imagined.lease] == lost
     assert RunState.SUCCEEDED == store.runs.get(claimed.run_id).state
@@ -260,9 +258,13 @@ def test_the_first_who_asked_to_cancel_stays_known(store, worker_id, claimed):
     assert [(claimed.lease, "anna")] == store.leases.cancel_requests(worker_id)
 
 
-@pytest.mark.parametrize("outcome", ["failed", "timed_out", "crashed", "lost", "released", "snoozed"])
+@pytest.mark.parametrize(
+    "outcome", ["failed", "timed_out", "crashed", "lost", "released", "snoozed"]
+)
 @pytest.mark.parametrize("state", [RunState.QUEUED, RunState.SCHEDULED])
-def test_a_run_that_was_to_be_cancelled_does_not_run_again(store, worker_id, claimed, outcome, state):
+def test_a_run_that_was_to_be_cancelled_does_not_run_again(
+    store, worker_id, claimed, outcome, state
+):
     store.runs.cancel(claimed.run_id, by="anna")
 
     assert [] == settle(store, worker_id, claimed, outcome, state=state, due_at=1)
@@ -325,7 +327,7 @@ def test_the_attempts_of_a_retried_run_go_on_with_their_numbers(store):
 
     assert (claimed.attempt, claimed.attempt + 1) == (1, again.attempt)
     assert [1, 2] == [attempt.attempt for attempt in store.runs.attempts(run_id)]
-    assert '2' == store.runs.get(run_id).result
+    assert "2" == store.runs.get(run_id).result
 
 
 def test_a_late_outcome_from_before_the_retry_changes_nothing(store):

@@ -79,8 +79,10 @@ SENTENCES = [
     ),
     (
         SchemaOutdated(store="sqlite:///x", found=3, needed=2),
-        "The store sqlite:///x has schema 3, this Holdfast needs 2. Install the newer Holdfast "
-        "that migrated it; an older one never changes it back.",
+        (
+            "The store sqlite:///x has schema 3, this Holdfast needs 2. Install the newer "
+            "Holdfast that migrated it; an older one never changes it back."
+        ),
     ),
     (
         LeaseLost(run_id="r1", attempt=2),

@@ -258,9 +258,7 @@ def test_no_value_is_ever_run_by_a_shell_whatever_stands_around_it(app, tmp_path
     task = app.command("show", f"cd {tmp_path} && {around} && :", shell=True)
     hostile = value.replace("id", "touch owned")
 
-    subprocess.run(
-        task.body.render((), {"name": hostile}), stdout=subprocess.DEVNULL, check=False
-    )
+    subprocess.run(task.body.render((), {"name": hostile}), stdout=subprocess.DEVNULL, check=False)
 
     assert [] == os.listdir(tmp_path)
 
@@ -272,7 +270,9 @@ def test_the_values_of_a_shell_are_not_exported(app):
 
 
 def test_a_pipe_and_the_shells_own_words_work(app):
-    count = app.command("count", "printf %s {text} | wc -c; for n in 1 2; do echo $n; done", shell=True)
+    count = app.command(
+        "count", "printf %s {text} | wc -c; for n in 1 2; do echo $n; done", shell=True
+    )
 
     assert ["5", "1", "2"] == ran(count, text="a b c").split()
 

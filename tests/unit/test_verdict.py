@@ -134,9 +134,7 @@ RULES = [
         "signal(signal 99)",
         "Its executor was killed by signal 99 from outside.",
     ),
-    Rule(
-        Evidence(exit_code=3, of="command"), "exit(3)", "Its command ended with exit code 3."
-    ),
+    Rule(Evidence(exit_code=3, of="command"), "exit(3)", "Its command ended with exit code 3."),
     Rule(
         Evidence(exit_code=0),
         "exit(0)",
@@ -179,9 +177,7 @@ def test_every_reason_and_every_cause_has_its_sentence(kind, name):
     assert set(get_args(annotation)) <= told
 
 
-@pytest.mark.parametrize(
-    "name", ["SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT"]
-)
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT"])
 def test_a_signal_that_a_program_brings_on_itself_is_a_crash(name):
     assert f"crash({name})" == judge(Evidence(signal=signal.Signals[name])).verdict
 

@@ -17,7 +17,6 @@ from helpers.workers import (
 from holdfast import Retry, RunNotSucceeded
 from holdfast.core.clock import SECOND
 
-
 VALUES = [None, 0, -1.5, "", "漢字 \U0001f600 \0", [1, [2, {"a": None}]], {"k": [True, False]}]
 
 

@@ -33,9 +33,9 @@ def oldest_id(microseconds: int) -> str:
     return f"{text[:8]}-{text[8:]}-7000-8000-000000000000"
 
 
-def is_id(text: str) -> bool:
-    """Tell whether a text has the shape of an id."""
-    return _SHAPE.fullmatch(text) is not None
+def is_id(value: object) -> bool:
+    """Tell whether a value is a text with the shape of an id."""
+    return isinstance(value, str) and _SHAPE.fullmatch(value) is not None
 
 
 def is_prefix(text: str) -> bool:

@@ -30,14 +30,19 @@ class Capture:
         self.only: AttemptSpool | None = None
 
     def install(self) -> None:
-        """Replace sys.stdout and sys.stderr, and add a handler to the root logger.
+        """Replace sys.stdout and sys.stderr, before the app is imported and takes hold of them.
 
         What is written outside of any attempt goes where the worker's own log goes.
         """
         outside = os.dup(2)
         sys.stdout = AttemptStream(self, Stream.OUT, outside)
         sys.stderr = AttemptStream(self, Stream.ERR, outside)
+
+    def listen(self) -> None:
+        """Add a handler to the root logger, unless the app's own already writes to our streams."""
         root = logging.getLogger()
+        if any(isinstance(getattr(h, "stream", None), AttemptStream) for h in root.handlers):
+            return
         root.addHandler(AttemptHandler(self))
         if root.level == logging.WARNING:  # nobody has chosen one
             root.setLevel(logging.INFO)

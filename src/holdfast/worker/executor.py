@@ -99,9 +99,10 @@ class Executor:
 
     def run(self) -> None:
         """Load the app, say hello, and work until there is no supervisor any more."""
-        app = self.load()
-        self.tasks = app.tasks
         self.capture.install()
+        app = self.load()
+        self.capture.listen()
+        self.tasks = app.tasks
         self.prepare()
         threading.Thread(target=self._watch, name="holdfast-watcher", daemon=True).start()
         tasks = {name: task.body.shared for name, task in app.tasks.items()}
@@ -109,13 +110,15 @@ class Executor:
         self.work_on()
 
     def load(self) -> App:
-        """Import the app; tells the supervisor when it cannot."""
+        """Import the app and read its settings; tells the supervisor when it cannot."""
         try:
-            return load_app(self.setup.app)
+            app = load_app(self.setup.app)
+            _ = app.settings
         except BaseException as error:
             problem = f"{type(error).__name__}: {error}"
             self.line.send(Unready(problem, "".join(traceback.format_exception(error))))
             raise
+        return app
 
     def prepare(self) -> None:
         """Lay the sheets and take the signals."""

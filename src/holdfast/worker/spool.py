@@ -199,12 +199,16 @@ def mark_end(spool: Path, lease: Lease) -> bool:
 
 
 def last_lines(spool: Path, lease: Lease, count: int = 5) -> list[str]:
-    """Return the last lines that an attempt wrote, of the file written last."""
+    """Return the last lines of each file of an attempt, the file written last at the end."""
     folder = folder_of(spool, lease)
     files = [folder / name for _, name in SOURCES if (folder / name).exists()]
     if not files:
         return []
-    path = max(files, key=lambda file: file.stat().st_mtime_ns)
+    files.sort(key=lambda file: file.stat().st_mtime_ns)
+    return [line for file in files for line in _last_lines_of(file, count)]
+
+
+def _last_lines_of(path: Path, count: int) -> list[str]:
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
         data = file.read()

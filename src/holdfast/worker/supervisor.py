@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from holdfast.core.clock import SystemClock
+from holdfast.core.config import sqlite_path
 from holdfast.core.errors import StoreUnavailable
 from holdfast.core.events import (
     AppUnusable,
@@ -105,15 +106,26 @@ class Supervisor:
         self._reaper.run_once()
         while not self._pool.ready and self._pool.unready is None and self._drain_until is None:
             self._waiter.wait(1.0)
-        if self._pool.unready is not None:
-            unready = self._pool.unready
-            emit(AppUnusable(self._settings.app, unready.problem, unready.traceback))
+        if not self._app_is_usable():
             return False
         self._store.workers.register(self._me, self._pool.tasks)
         self._start_sidecars()
         names = ", ".join(self._settings.worker.queues)
         executors = self._settings.worker.executors
         emit(WorkerStarted(self._me.worker_id, executors, names, len(self._pool.tasks)))
+        return True
+
+    def _app_is_usable(self) -> bool:
+        unready = self._pool.unready
+        if unready is not None:
+            emit(AppUnusable(self._settings.app, unready.problem, unready.traceback))
+            return False
+        theirs, ours = self._pool.app_store, self._settings.store.url
+        if theirs and sqlite_path(theirs) != sqlite_path(ours):
+            problem = f"it enqueues to {theirs}, and this worker looks at {ours}; "
+            problem += "name one store for both, in holdfast.toml, HOLDFAST_STORE or --store"
+            emit(AppUnusable(self._settings.app, problem, ""))
+            return False
         return True
 
     def _start_sidecars(self) -> None:
