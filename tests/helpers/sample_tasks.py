@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import ctypes
+import itertools
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -324,17 +327,20 @@ def swallow():
 
 @app.task
 def stuck_in_c():
-    """Sleep with the interpreter locked, as a library that is stuck in C code does."""
+    """Loop in C code that never lets go of the interpreter."""
     note("start")
-    while True:
-        ctypes.PyDLL(None).sleep(1000)
+    collections.deque(itertools.count(), maxlen=0)
+
+
+@app.task
+def search(pattern, text):
+    return bool(re.match(pattern, text))
 
 
 @app.task
 async def stuck_in_c_async():
     note("start")
-    while True:
-        ctypes.PyDLL(None).sleep(1000)
+    collections.deque(itertools.count(), maxlen=0)
 
 
 @app.task
@@ -363,6 +369,11 @@ app.command(
 @app.task
 def kill_itself():
     note("start")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task
+async def kill_itself_async():
     os.kill(os.getpid(), signal.SIGKILL)
 
 

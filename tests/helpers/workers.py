@@ -126,7 +126,8 @@ class Workers:
 
     def start(self, *argv, env=None, **options):
         """Start any process in the folder of the test."""
-        environment = {**os.environ, **(env or {}), MARK: str(self._folder)}
+        own = {"HOLDFAST_STORE": self._store.url, MARK: str(self._folder)}
+        environment = {**os.environ, **own, **(env or {})}
         process = subprocess.Popen(
             argv, cwd=self._folder, env=environment, start_new_session=True, **options
         )

@@ -39,6 +39,7 @@ class Attempt:
         self.spool = spool
         self.stop_asked: str | None = None
         self.stack = ""
+        self.stopped_processes = 0  # what it left running and had to be ended
         self._say = say
         self._said_at = 0.0
         self._unsaid: Progress | None = None
@@ -75,6 +76,7 @@ class Attempt:
             wall=time.monotonic() - self._began,
             logged=self.spool.used,
             stack=self.stack,
+            stopped_processes=self.stopped_processes,
             **facts,
         )
 
@@ -118,8 +120,8 @@ class Attempt:
             "start_failed": end.start_failed,
             "cpu": end.cpu,
             "peak_rss": end.peak_rss,
-            "stopped_processes": end.stopped_processes,
         }
+        self.stopped_processes = end.stopped_processes
         if end.exit_code == 0:
             self._facts["result"] = "null"
 

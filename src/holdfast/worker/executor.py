@@ -191,7 +191,7 @@ class Executor:
 
     def _leave_nothing(self, attempt: Attempt) -> None:
         if has_children():
-            end_leftovers(_LINGER)
+            attempt.stopped_processes += end_leftovers(_LINGER)
         with self._sheets_lock:
             self.sheets.give(attempt.spool)
             self.sheets.renew()
@@ -250,11 +250,17 @@ class SharedExecutor(Executor):
     def _cancel(self, lease: Lease) -> None:
         task = self._running.get(lease)
         if task is not None:
-            frames = task.get_stack()
-            self.attempts[lease].stack = "".join(
-                line for frame in frames for line in traceback.format_stack(frame, limit=1)
-            )
+            self.attempts[lease].stack = _where(task.get_coro())
             task.cancel()
+
+
+def _where(coroutine: object) -> str:
+    """Return where a suspended coroutine stands, down to the innermost one it awaits."""
+    lines = []
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        lines += traceback.format_stack(frame, limit=1)
+        coroutine = coroutine.cr_await  # type: ignore[attr-defined]
+    return "".join(lines)
 
 
 def main() -> None:
