@@ -167,3 +167,10 @@ def test_the_spool_of_another_store_lies_in_the_working_directory(folder):
     settings = load(environ={}, store="postgresql://localhost/shop")
 
     assert folder / ".holdfast" / "spool" == settings.spool_dir
+
+
+def test_a_misspelt_variable_is_ignored_with_a_warning_that_names_the_right_one():
+    settings = load(environ={"HOLDFAST_WORKER_EXECUTOR": "3", "HOLDFAST_RUN_ID": "x"})
+
+    assert len(settings.warnings) == 1
+    assert "HOLDFAST_WORKER_EXECUTORS" in settings.warnings[0]

@@ -75,6 +75,11 @@ _DURATIONS = frozenset(
     if entry.name.endswith("_seconds")
 )
 
+# The file to read, and what a worker tells its executors and their commands.
+_NO_SETTINGS = frozenset(
+    f"HOLDFAST_{name}" for name in ("CONFIG", "RUN_ID", "ATTEMPT", "WORKER_ID")
+)
+
 
 def load(
     file: str | os.PathLike[str] | None = None,
@@ -97,7 +102,7 @@ def load(
     settings = _build(given, problems)
     if problems:
         raise ConfigError(problems=problems)
-    return settings
+    return replace(settings, warnings=_ignored(environ))
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -132,6 +137,18 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
     known = _known()
     names = {f"HOLDFAST_{name.upper()}": name for name in known}
     return {names[key]: (key, value) for key, value in environ.items() if key in names}
+
+
+def _ignored(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a sentence for each variable that looks like a setting and is none."""
+    names = {f"HOLDFAST_{name.upper()}" for name in _known()}
+    warnings = []
+    for key in sorted(environ):
+        if key.startswith("HOLDFAST_") and key not in names | _NO_SETTINGS:
+            close = get_close_matches(key, names, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            warnings.append(f"the variable {key} is no setting and is ignored{hint}")
+    return tuple(warnings)
 
 
 def _known() -> dict[str, tuple[str, str]]:

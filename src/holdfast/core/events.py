@@ -49,6 +49,15 @@ class AppUnusable(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SettingIgnored(Event):
+    """Something looks like a setting and is none."""
+
+    level = logging.WARNING
+    sentence = "{warning}"
+    warning: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerDraining(Event):
     """A worker was asked to stop."""
 

@@ -57,7 +57,7 @@ class Sqlite:
     def connect(self) -> sqlite3.Connection:
         """Open the file, and make it with its folder if it is not there."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise sqlite3.OperationalError(str(error)) from error
         # No waiting inside SQLite: it would look for the lock ever more seldom, up to ten times a

@@ -16,8 +16,11 @@ def run_worker(settings: Settings) -> int:
     A worker that others declared dead, because it was stopped or cut off for longer than its
     lease, lets go of everything and comes back as a new one.
     """
+    from holdfast.core.events import SettingIgnored, emit
     from holdfast.worker.supervisor import FENCED, Supervisor
 
+    for warning in settings.warnings:
+        emit(SettingIgnored(warning))
     while (code := Supervisor(settings).run()) == FENCED:
         pass
     return code
