@@ -44,9 +44,9 @@ Settings come from `holdfast.toml` in the working directory (another file: `--co
 are numbers of seconds or texts such as `"90s"`, `"10m"`, `"1h30m"`. `holdfast check` reports
 every problem at once."""
 ABOUT_EVENTS = """\
-A worker says what happens through the standard `logging` module, on the logger named with each event;
-the record carries the event itself as `record.event`. With `--log-format json` each is
-one JSON object with its name under `event` and its fields beside it."""
+A worker says what happens through the standard `logging` module, on the logger named with each
+event; the record carries the event itself as `record.event`. With `--log-format json` each is one
+JSON object with its name under `event` and its fields beside it."""
 ABOUT_ERRORS = """\
 Each error holds its facts as attributes, and its text is one sentence with the next step. The
 command line prints it and ends with the exit code beside it."""

@@ -60,15 +60,12 @@ def test_an_interrupted_demo_leaves_nothing_behind(number, moment, tmp_path, env
 def left_behind(folder):
     """The processes that know the folder from their environment or their command line."""
     mark = os.fsencode(folder)
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and int(process.name) != os.getpid():
-            found += [
-                read(process / "cmdline")
-                for name in ("environ", "cmdline")
-                if mark in read(process / name)
-            ]
-    return found
+    others = [p for p in Path("/proc").iterdir() if p.name.isdigit() and int(p.name) != os.getpid()]
+    return [
+        read(process / "cmdline")
+        for process in others
+        if mark in read(process / "environ") or mark in read(process / "cmdline")
+    ]
 
 
 def read(path):

@@ -112,6 +112,13 @@ def stay(name, seconds):
 
 
 @app.task
+async def stay_async(name, seconds):
+    note(f"start {name} {os.getpid()}")
+    await asyncio.sleep(seconds)
+    note(f"end {name} {os.getpid()}")
+
+
+@app.task
 def hold(name, until):
     """Note that it runs, and stay until the test makes a file."""
     note(f"start {name} {os.getpid()}")

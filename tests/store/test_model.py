@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -242,7 +243,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert [] == lost, "the holder of a lease was refused"
         self.settled[settlement.lease] = worker_id, settlement
         if run.cancel_asked and settlement.state not in FINAL_STATES:
-            settlement = replace(settlement, state=RunState.CANCELLED)
+            settlement = msgspec.structs.replace(settlement, state=RunState.CANCELLED)
         run.state, run.due_at = settlement.state, settlement.due_at
         run.holder, run.cancel_asked = None, False
         run.ended_by = run.attempt if settlement.state in FINAL_STATES else None

@@ -63,8 +63,8 @@ def test_peak_memory_of_a_command_is_recorded(worker, tasks):
 
 
 def test_executor_that_was_stopped_for_memory_is_replaced(worker, tasks):
-    here = worker(executors=1)
-    (before,) = here.executors()
+    worker(executors=1)
+    before = tasks.pid.enqueue().result(20)
 
     ended(tasks.eat.using(memory="100MiB", crashes=0).enqueue(200))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -24,8 +23,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     crashes: int = 2  # deaths of the executor that are tried again; one more: quarantined
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRun:
+class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     """Describe a run to enqueue."""
 
     run_id: RunId
@@ -121,8 +119,7 @@ class Claim(NamedTuple):
         return Lease(self.run_id, self.attempt)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """Describe what becomes of an attempt and of its run, to be written in one transaction."""
 
     lease: Lease

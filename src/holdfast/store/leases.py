@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from holdfast.core.models import Claim, Lease, Settlement
 from holdfast.core.states import FINAL_STATES, RunState
@@ -152,7 +153,9 @@ def _move(tx: Tx, wanted: Settlement) -> Settlement | None:
     if row is None:
         return None
     tx.execute("end_live", run_id=run_id, attempt=attempt)
-    return replace(wanted, state=RunState.CANCELLED, error=f"Cancelled by {row[0]}.")
+    return msgspec.structs.replace(
+        wanted, state=RunState.CANCELLED, error=f"Cancelled by {row[0]}."
+    )
 
 
 def _was_written(tx: Tx, worker_id: WorkerId, wanted: Settlement) -> bool:

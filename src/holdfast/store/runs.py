@@ -74,7 +74,7 @@ class Runs:
             row = tx.row("live_run_with_dedupe_key", dedupe_key=run.dedupe_key)
             if row is not None and tx.row("run_by_id", run_id=run.run_id) is None:
                 return row[0]  # type: ignore[no-any-return]
-        values = {name: getattr(run, name) for name in NewRun.__slots__}
+        values = {name: getattr(run, name) for name in NewRun.__struct_fields__}
         if not tx.execute("insert_run", **values):
             return self._insert_again(tx, run)
         later = run.due_at is not None and run.due_at > tx.now
