@@ -49,7 +49,8 @@ class Capture:
 
     def spool(self) -> AttemptSpool | None:
         """Return where output belongs now, or None outside of any attempt."""
-        return self.current.get() or self.only
+        spool = self.current.get() or self.only
+        return None if spool is None or spool.closed else spool
 
 
 class _Bytes(io.RawIOBase):

@@ -20,6 +20,7 @@ import shutil
 import struct
 import time
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,9 +66,16 @@ class AttemptSpool:
     """Write the output of one attempt; the folder is made with the first byte."""
 
     def __init__(self, spool: Path, lease: Lease) -> None:
-        self.folder = folder_of(spool, lease)
+        self._spool = spool
+        self._lease = lease
         self._records: int | None = None
         self.used = False
+        self.closed = False
+
+    @cached_property
+    def folder(self) -> Path:
+        """Return the folder of the attempt; it need not be there yet."""
+        return folder_of(self._spool, self._lease)
 
     def write(self, stream: Stream, data: bytes) -> None:
         """Append one record in one system call: whatever dies afterwards, it is there."""
@@ -93,7 +101,8 @@ class AttemptSpool:
         sheet.rename(self.folder / name)
 
     def close(self) -> None:
-        """Close the record file."""
+        """Close the record file: what is still written is not the attempt's any more."""
+        self.closed = True
         if self._records is not None:
             os.close(self._records)
             self._records = None
