@@ -44,6 +44,7 @@ class Attempt:
         self._said_at = 0.0
         self._unsaid: Progress | None = None
         self._facts: dict[str, Any] = {}
+        self._pid = os.getpid()
         self._began = time.monotonic()
         self._cpu = _cpu()
 
@@ -130,16 +131,33 @@ class Attempt:
         """Turn every way in which user code can end into facts."""
         try:
             yield
-        except Snooze as snooze:
-            self._facts["snooze"] = snooze.seconds
-        except Stopped:
-            self.log(f"stopped: {self.stop_asked}\n")
-        except (TaskNotFound, BadArguments) as error:
-            self._fail(error, with_log=False)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
-            if self.stop_asked and isinstance(error, asyncio.CancelledError):
+            self._end_forked(error)
+            self._take(error)
+        else:
+            self._end_forked(None)
+
+    def _end_forked(self, error: BaseException | None) -> None:
+        """End a child that user code forked and that came back: only its parent may go on."""
+        if os.getpid() == self._pid:
+            return
+        code = getattr(error, "code", None) or 0
+        if error is not None and not (isinstance(error, SystemExit) and isinstance(code, int)):
+            self._fail(error, with_log=True)
+            code = 1
+        os._exit(code)
+
+    def _take(self, error: BaseException) -> None:
+        match error:
+            case Snooze():
+                self._facts["snooze"] = error.seconds
+            case Stopped():
                 self.log(f"stopped: {self.stop_asked}\n")
-            else:
+            case asyncio.CancelledError() if self.stop_asked:
+                self.log(f"stopped: {self.stop_asked}\n")
+            case TaskNotFound() | BadArguments():
+                self._fail(error, with_log=False)
+            case _:
                 self._fail(error, with_log=True)
 
     def _fail(self, error: BaseException, *, with_log: bool) -> None:

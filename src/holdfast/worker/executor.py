@@ -104,6 +104,7 @@ class Executor:
         self.capture.listen()
         self.tasks = app.tasks
         self.prepare()
+        os.register_at_fork(before=self._before_fork)
         threading.Thread(target=self._watch, name="holdfast-watcher", daemon=True).start()
         tasks = {name: task.body.shared for name, task in app.tasks.items()}
         self.line.send(Hello(tasks, app.settings.store.url if self.setup.app else ""))
@@ -173,6 +174,11 @@ class Executor:
         with self._sheets_lock:
             for attempt in list(self.attempts.values()):
                 self.sheets.give(attempt.spool)
+
+    def _before_fork(self) -> None:
+        """Open the record files: a child that writes to one of its own would write unseen."""
+        for attempt in self.attempts.values():
+            attempt.spool.begin()
 
     def _carry_out(self, attempt: Attempt) -> None:
         try:

@@ -77,16 +77,21 @@ class AttemptSpool:
         """Return the folder of the attempt; it need not be there yet."""
         return folder_of(self._spool, self._lease)
 
-    def write(self, stream: Stream, data: bytes) -> None:
-        """Append one record in one system call: whatever dies afterwards, it is there."""
+    def begin(self) -> int:
+        """Open the record file, if it is not open yet, and return its descriptor."""
         if self._records is None:
             self._records = self.open(RECORDS)
+        return self._records
+
+    def write(self, stream: Stream, data: bytes) -> None:
+        """Append one record in one system call: whatever dies afterwards, it is there."""
+        records = self.begin()
         for at in range(0, len(data), LONGEST_RECORD):
             part = data[at : at + LONGEST_RECORD]
             record = HEADER.pack(MAGIC, stream, len(part), time.time_ns() // 1000) + part
-            written = os.write(self._records, record)
+            written = os.write(records, record)
             while written < len(record):  # a full disk takes a part; the rest follows or raises
-                written += os.write(self._records, record[written:])
+                written += os.write(records, record[written:])
 
     def open(self, name: str) -> int:
         """Open a file of the folder for appending and return its descriptor."""

@@ -275,7 +275,11 @@ class Supervisor:
         self._drain_until = now + grace
         running = sum(len(child.running) for child in self._pool.children)
         emit(WorkerDraining(self._me.worker_id, running, grace))
+        self._duties.append(Duty("say that it drains", 1.0, self._say_draining))
         self._wake_at = now
+
+    def _say_draining(self) -> None:
+        self._store.workers.set_state(self._me.worker_id, WorkerState.DRAINING)
 
     def _drain(self, now: float) -> None:
         self._desk.backlog.extend(self._pool.take_back_all())
