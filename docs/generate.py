@@ -24,15 +24,7 @@ GENERATED = (
     "<!-- Written by docs/generate.py from the code. Change the code, then run it again. -->"
 )
 EVERYWHERE = ("--store", "--app", "--config")  # options that every command has
-MEANINGS = {  # of settings whose name says it all where they are declared
-    "url": "where the store is, see [deploy](../guides/deploy.md)",
-    "executors": "processes that carry out runs",
-    "beat_seconds": "how often the worker shows that it lives",
-    "succeeded_days": "how long runs that succeeded are kept",
-    "other_days": "how long runs that failed, were cancelled or quarantined are kept",
-}
-
-MEMBERS = {  # of enumerations, the same
+MEMBERS = {  # of enumerations, whose name says it all where they are declared
     "succeeded": "it returned, or its command ended with exit code 0",
     "cancelled": "somebody asked for it",
     "timed_out": "it ran longer than its time limit",
@@ -212,7 +204,7 @@ def settings_table(part: str, kind: Any, only: set[str] | None) -> str:
         if only is None or entry.name in only:
             name = entry.name
             flat = "store" if (part, name) == ("store", "url") else f"{part}_{name}".lstrip("_")
-            meaning = told.get(name) or MEANINGS.get(name, "")
+            meaning = told[name]
             variable = f"HOLDFAST_{flat.upper()}"
             rows.append((code(name), code(variable), code(value_of(values[name])), meaning))
     return table(("setting", "variable", "default", "meaning"), rows)

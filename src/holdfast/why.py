@@ -254,7 +254,8 @@ def _ending(record: RunRecord, last: AttemptRecord) -> str:
         case RunState.CANCELLED if last.outcome != AttemptOutcome.CANCELLED:
             return record.error or "The run was cancelled while it waited."
         case RunState.QUARANTINED:
-            return f"The run is quarantined after {record.crashes} crashes, the last one: {how}"
+            crashes = f"{record.crashes} crash" + ("es" if record.crashes != 1 else "")
+            return f"The run is quarantined after {crashes}, the last one: {how}"
         case RunState.CANCELLED:
             return f"The run was cancelled in attempt {last.attempt}: {how}"
         case _:

@@ -14,7 +14,6 @@ from holdfast.core.errors import (
     BadOption,
     ConfigError,
     HoldfastError,
-    LeaseLost,
     NotAllowed,
     ResultTimeout,
     RunNotFound,
@@ -83,10 +82,6 @@ SENTENCES = [
             "The store sqlite:///x has schema 3, this Holdfast needs 2. Install the newer "
             "Holdfast that migrated it; an older one never changes it back."
         ),
-    ),
-    (
-        LeaseLost(run_id="r1", attempt=2),
-        "Attempt 2 of run r1 is not held by this worker any more.",
     ),
 ]
 CLASSES = [

@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 
 from holdfast.core import events
-from holdfast.core.events import AttemptEnded, Event, RunStarted, emit
+from holdfast.core.events import AttemptEnded, Event, emit
 
 KINDS = Event.__subclasses__()
 SAMPLES = {"int": 7, "float": 1.5, "str": "text"}
@@ -38,8 +38,8 @@ def test_an_event_is_one_record_of_its_layer_with_the_event_itself(caplog):
 
 
 def test_an_event_below_the_level_is_not_said(caplog):
-    with caplog.at_level(logging.INFO):
-        emit(RunStarted(run_id="r1", attempt=1, task="shop.send"))
+    with caplog.at_level(logging.WARNING):
+        emit(AttemptEnded("r1", 1, "shop.send", "succeeded", 12))
 
     assert [] == caplog.records
 

@@ -133,9 +133,11 @@ def test_value_in_a_template_stays_one_argument_whatever_it_holds(
     worker, tasks, store, folder, shell
 ):
     words = [sys.executable, "-c", SHOW, "a {value} b", "{value}"]
-    argv = f"{sys.executable} -c '{SHOW}' \"a \"{{value}}\" b\" {{value}}" if shell else words
+    argv = f'{sys.executable} -c \'{SHOW}\' "a "{{value}}" b" {{value}}' if shell else words
     path = folder / "hostile_tasks.py"
-    path.write_text(f"from holdfast import App\napp = App()\napp.command('show', {argv!r}, shell={shell})")
+    path.write_text(
+        f"from holdfast import App\napp = App()\napp.command('show', {argv!r}, shell={shell})"
+    )
     worker(executors=1, app="hostile_tasks:app")
     show = tasks.app.command("show", argv, shell=shell)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from holdfast.core.models import AttemptRecord, RunRecord
     from holdfast.store import Store
 
+_LONGEST_VALUE = 500  # characters of arguments and results in the story of a run
 _COLUMNS = ("ID", "TASK", "STATE", "QUEUE", "AGE", "ATTEMPTS", "DURATION", "WHAT")
 _ATTEMPT_COLUMNS = ("#", "OUTCOME", "HOST", "STARTED", "DURATION", "MEMORY", "CPU", "HOW")
 _TASK_WIDTH = 50
@@ -99,7 +100,7 @@ def _facts(run: RunRecord) -> dict[str, str]:
     keys = {"dedupe": run.dedupe_key, "concurrency": run.concurrency_key}
     return {
         "task": tables.title(run),
-        "arguments": run.arguments,
+        "arguments": _short(run.arguments),
         "queue": f"{run.queue}, priority {run.priority}",
         "keys": ", ".join(f"{name} {key!r}" for name, key in keys.items() if key),
         "options": _options(msgspec.json.decode(run.options, type=TaskOptions)),
@@ -108,8 +109,15 @@ def _facts(run: RunRecord) -> dict[str, str]:
         "ended": show_time(run.finished_at) if run.finished_at else "",
         "counts": f"{run.attempt} attempts, {run.failures} failures, {run.crashes} crashes",
         "progress": tables.what(run, run.created_at) if run.progress else "",
-        "result": run.result or "" if run.state == RunState.SUCCEEDED else "",
+        "result": _short(run.result or "") if run.state == RunState.SUCCEEDED else "",
     }
+
+
+def _short(text: str) -> str:
+    """Return what fits on a screen of a value that may have a megabyte; --json has it whole."""
+    if len(text) <= _LONGEST_VALUE:
+        return text
+    return f"{text[:_LONGEST_VALUE]}… ({len(text)} characters; --json shows all)"
 
 
 def _options(options: TaskOptions) -> str:

@@ -22,7 +22,7 @@ MOST = 1_000_000  # of anything that is counted in settings
 class StoreSettings:
     """Say where the store is and how long to wait for it."""
 
-    url: str = DEFAULT_STORE
+    url: str = DEFAULT_STORE  # sqlite:///path; relative to the working directory
     wait_seconds: float = 30.0  # how long a caller waits for a busy or absent store
 
 
@@ -30,10 +30,10 @@ class StoreSettings:
 class WorkerSettings:
     """Say how a worker works."""
 
-    executors: int = field(default_factory=lambda: max(2, os.cpu_count() or 2))
+    executors: int = field(default_factory=lambda: max(2, os.cpu_count() or 2))  # processes
     async_slots: int = 100  # async attempts at once in the async executor
     queues: tuple[str, ...] = ("*",)  # "*": every queue
-    beat_seconds: float = 5.0
+    beat_seconds: float = 5.0  # how often a worker shows that it lives
     lease_seconds: float = 30.0  # a heartbeat that stands still so long means death
     grace_seconds: float = 10.0  # between asking an attempt to stop and killing it
     drain_seconds: float = 30.0  # what running attempts get when the worker is asked to stop
@@ -45,8 +45,8 @@ class WorkerSettings:
 class RetentionSettings:
     """Say how long ended runs, their attempts and logs are kept."""
 
-    succeeded_days: float = 30.0
-    other_days: float = 90.0
+    succeeded_days: float = 30.0  # runs that succeeded
+    other_days: float = 90.0  # runs that failed, were cancelled or quarantined
 
 
 @dataclass(frozen=True, slots=True)

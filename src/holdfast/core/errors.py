@@ -13,10 +13,9 @@
     │   └── NotAllowed         the run is not in a state that permits this
     ├── RunNotSucceeded        `result()` of a run that ended otherwise
     ├── ResultTimeout          the run goes on, the caller stopped waiting
-    ├── StoreError
-    │   ├── StoreUnavailable   try again
-    │   └── SchemaOutdated     run `holdfast migrate`, or install the newer Holdfast
-    └── LeaseLost              (internal) somebody else owns this run now: stop the attempt
+    └── StoreError
+        ├── StoreUnavailable   try again
+        └── SchemaOutdated     run `holdfast migrate`, or install the newer Holdfast
 
 Each class takes facts, keeps them as attributes and builds its own sentence.
 """
@@ -159,12 +158,3 @@ class SchemaOutdated(StoreError):
         super().__init__(
             f"The store {store} has schema {found}, this Holdfast needs {needed}. {step}."
         )
-
-
-class LeaseLost(HoldfastError):
-    """Tell a worker that an attempt is no longer its own: its outcome must not be written."""
-
-    def __init__(self, *, run_id: str, attempt: int) -> None:
-        self.run_id = run_id
-        self.attempt = attempt
-        super().__init__(f"Attempt {attempt} of run {run_id} is not held by this worker any more.")

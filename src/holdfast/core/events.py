@@ -96,17 +96,6 @@ class WorkerDied(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class RunStarted(Event):
-    """An attempt was handed to an executor."""
-
-    level = logging.DEBUG
-    sentence = "run {run_id} attempt {attempt}: {task} started"
-    run_id: str
-    attempt: int
-    task: str
-
-
-@dataclass(frozen=True, slots=True)
 class AttemptEnded(Event):
     """An attempt ended as it should."""
 

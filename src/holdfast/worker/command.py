@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from holdfast.worker import proc
 from holdfast.worker.spool import ERR, OUT, AttemptSpool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from holdfast.core.models import Lease
 
@@ -46,8 +47,7 @@ def run_command(
     environment = {
         **os.environ,
         "PYTHONUNBUFFERED": "1",  # or the last lines die in the buffer of a killed Python
-        "HOLDFAST_RUN_ID": lease.run_id,
-        "HOLDFAST_ATTEMPT": str(lease.attempt),
+        **proc.marks_of(lease.run_id, lease.attempt),
     }
     try:
         process = subprocess.Popen(
@@ -100,25 +100,26 @@ def _end_and_reap() -> int:
     return count
 
 
-def end_leftovers(linger: float) -> int:
-    """Let what is left below this process end by itself, then stop it; return how many were.
+def end_leftovers(linger: float, left: Callable[[], list[int]] | None = None) -> int:
+    """Let what is left of an attempt end by itself, then stop it; return how many were.
 
-    An attempt is over only when its last process is.
+    An attempt is over only when its last process is. `left` finds them; without it they are all
+    processes below this one.
     """
-    me = os.getpid()
+    left = left or partial(alive, os.getpid())
     deadline = time.monotonic() + linger
-    while alive(me) and time.monotonic() < deadline:
+    while left() and time.monotonic() < deadline:
         time.sleep(0.01)
-    left = alive(me)
-    if left:
-        proc.kill_all(left, signal.SIGTERM)
+    stopped = left()
+    if stopped:
+        proc.kill_all(stopped, signal.SIGTERM)
         deadline = time.monotonic() + linger
-        while alive(me) and time.monotonic() < deadline:
+        while left() and time.monotonic() < deadline:
             time.sleep(0.01)
-    while alive(me):
-        proc.kill_tree(me, with_root=False)
-        reap()
-    return len(left)
+    while pids := left():
+        for pid in pids:
+            proc.kill_tree(pid, with_root=True)
+    return len(stopped)
 
 
 def alive(pid: int) -> list[int]:

@@ -28,7 +28,8 @@ from holdfast.tasks import CommandBody, Task
 from holdfast.worker import proc
 from holdfast.worker.attempt import Attempt
 from holdfast.worker.capture import Capture
-from holdfast.worker.command import alive, end_leftovers, has_children
+from holdfast.worker.command import alive, end_leftovers, has_children, reap
+from holdfast.worker.families import Families
 from holdfast.worker.protocol import (
     Done,
     Frames,
@@ -198,6 +199,7 @@ class Executor:
     def _leave_nothing(self, attempt: Attempt) -> None:
         if has_children():
             attempt.stopped_processes += end_leftovers(_LINGER)
+            reap()
         with self._sheets_lock:
             self.sheets.give(attempt.spool)
             self.sheets.renew()
@@ -240,6 +242,7 @@ class SharedExecutor(Executor):
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._running: dict[Lease, asyncio.Task[None]] = {}
+        self._families = Families(self._loop, self._current)
         self.work.settimeout(0)
         while data := await self._loop.sock_recv(self.work, 1 << 17):
             attempt = self.begin(decode_start(data))
@@ -250,8 +253,17 @@ class SharedExecutor(Executor):
     async def _carry_out_async(self, attempt: Attempt) -> None:
         self.capture.current.set(attempt.spool)
         await attempt.arun(self.tasks)
-        del self._running[attempt.lease], self.attempts[attempt.lease]
+        del self._running[attempt.lease]
+        if has_children():
+            attempt.stopped_processes = await asyncio.to_thread(
+                self._families.end, attempt.lease, _LINGER
+            )
+        del self.attempts[attempt.lease]
         self.finish(attempt)
+
+    def _current(self) -> Lease | None:
+        spool = self.capture.current.get()
+        return spool.lease if spool is not None else None
 
     def _cancel(self, lease: Lease) -> None:
         task = self._running.get(lease)

@@ -10,6 +10,10 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MARKER = "HOLDFAST_WORKER_ID"  # environment variable of every process that a worker starts
 
@@ -111,13 +115,21 @@ def oom_kills() -> int:
 
 def marked(worker_id: str) -> list[int]:
     """Return the processes of this machine that a worker started, by their environment."""
-    wanted = f"{MARKER}={worker_id}".encode()
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with suppress(OSError):
-            if wanted in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
-                found.append(int(name))
-    return found
+    pids = map(int, filter(str.isdigit, os.listdir("/proc")))
+    return [pid for pid in pids if has_marks(pid, {MARKER: worker_id})]
+
+
+def marks_of(run_id: str, attempt: int) -> dict[str, str]:
+    """Return the environment by which the processes of an attempt are known, and know it."""
+    return {"HOLDFAST_RUN_ID": run_id, "HOLDFAST_ATTEMPT": str(attempt)}
+
+
+def has_marks(pid: int, marks: Mapping[str, str]) -> bool:
+    """Tell whether a process was started with these variables in its environment."""
+    with suppress(OSError):
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return all(f"{name}={value}".encode() in environment for name, value in marks.items())
+    return False
 
 
 def kill_all(pids: list[int], number: signal.Signals = signal.SIGKILL) -> int:

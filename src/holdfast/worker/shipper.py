@@ -37,6 +37,7 @@ UNWATCHED_SECONDS = 1.0
 _ACTIVE, _QUIET, _IDLE = 0.02, 0.05, 0.1  # seconds between looks: see `main`
 _QUIET_AFTER = 2.0  # seconds without output
 _LOOK_FOR_VIEWERS = 0.25
+HOLES = "holes"  # file of a folder whose record file was damaged
 _PATIENCE = 5.0  # seconds to get finished logs out when asked to end
 
 
@@ -84,6 +85,19 @@ class Tail:
                 descriptor = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
                 self.sources[number] = Source(number, descriptor, stored.get(number, 0))
 
+    def note_hole(self, offset: int, length: int) -> None:
+        """Remember bytes that are no records: the file was damaged, by a power cut perhaps."""
+        with (self.folder / HOLES).open("a") as file:
+            file.write(f"{offset} {length}\n")
+
+    def missing(self) -> str | None:
+        """Return one sentence on what could not be read, or None."""
+        if not (self.folder / HOLES).exists():
+            return None
+        holes = set((self.folder / HOLES).read_text().splitlines())  # a retry notes them again
+        count = sum(int(hole.split()[1]) for hole in holes)
+        return f"{count} bytes of Python output were damaged in the spool and cannot be read."
+
     def close(self) -> None:
         """Close the files."""
         for source in self.sources.values():
@@ -120,7 +134,7 @@ class Shipper:
                 chunks[tail.lease] = read
                 budget -= sum(len(chunk.data) for chunk in read)
             if tail.ended and not any(source.unsent for source in tail.sources.values()):
-                ends[tail.lease] = LogEnd(*tail.position[:3], missing=None)
+                ends[tail.lease] = LogEnd(*tail.position[:3], missing=tail.missing())
         self._store(chunks, ends)
         return BATCH - budget
 
@@ -188,6 +202,12 @@ class Shipper:
         texts: list[bytes] = []
         stream = at = 0
         end = source.offset
+        skipped = _damage(data)
+        if skipped:
+            tail.note_hole(source.offset, skipped)
+            source.offset += skipped
+            data = data[skipped:]
+            end = source.offset
         for kind, text, record_end, time in _parse(data, source.offset, torn=tail.ended):
             if kind != stream and texts:
                 yield Stream(stream), b"".join(texts), end, at
@@ -198,7 +218,7 @@ class Shipper:
             end = record_end
         if any(texts):
             yield Stream(stream), b"".join(texts), end, at
-        elif tail.ended:
+        elif tail.ended and not skipped:
             source.offset += len(data)  # a header without text: nothing was written
 
     def _store(self, chunks: dict[Lease, list[LogChunk]], ends: dict[Lease, LogEnd]) -> None:
@@ -211,6 +231,14 @@ class Shipper:
             shutil.rmtree(tail.folder)
 
 
+def _damage(data: bytes) -> int:
+    """Return how many bytes at the beginning are no record."""
+    if not data or data.startswith(MAGIC) or MAGIC.startswith(data):
+        return 0
+    found = data.find(MAGIC)
+    return len(data) if found < 0 else found
+
+
 def _parse(data: bytes, offset: int, *, torn: bool) -> Iterator[tuple[int, bytes, int, int]]:
     """Yield (stream, text, offset after it, time) of each record.
 
@@ -218,9 +246,8 @@ def _parse(data: bytes, offset: int, *, torn: bool) -> Iterator[tuple[int, bytes
     killed within write(2), and what is there of it is all there will be.
     """
     at = 0
-    while at + HEADER.size <= len(data):
-        magic, stream, length, time = HEADER.unpack_from(data, at)
-        assert magic == MAGIC, f"no record at offset {offset + at}"
+    while at + HEADER.size <= len(data) and data.startswith(MAGIC, at):
+        _, stream, length, time = HEADER.unpack_from(data, at)
         text = data[at + HEADER.size : at + HEADER.size + length]
         if len(text) < length and not (torn and len(data) < CHUNK):
             return

@@ -67,7 +67,7 @@ class AttemptSpool:
 
     def __init__(self, spool: Path, lease: Lease) -> None:
         self._spool = spool
-        self._lease = lease
+        self.lease = lease
         self._records: int | None = None
         self.used = False
         self.closed = False
@@ -75,7 +75,7 @@ class AttemptSpool:
     @cached_property
     def folder(self) -> Path:
         """Return the folder of the attempt; it need not be there yet."""
-        return folder_of(self._spool, self._lease)
+        return folder_of(self._spool, self.lease)
 
     def begin(self) -> int:
         """Open the record file, if it is not open yet, and return its descriptor."""
