@@ -318,6 +318,14 @@ async def with_family_async():
     await process.wait()
 
 
+@app.task
+async def with_process_async(name, until):
+    """Wait for a process that waits for a file; return its exit code."""
+    script = f"echo $$ >> {name}; until test -e {until}; do sleep 0.05; done"
+    process = await asyncio.create_subprocess_exec("sh", "-c", script)
+    return await process.wait()
+
+
 app.command("with_family", FAMILY, shell=True)
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing, suppress
@@ -80,6 +81,10 @@ class Worker:
         """Send a signal to the supervisor."""
         os.kill(self.pid, number)
 
+    def pause(self):
+        """Stop the supervisor; `signal(SIGCONT)` lets it go on."""
+        pause_all([self.pid], self.store)
+
     def kill(self):
         """End the supervisor with SIGKILL."""
         self.process.kill()
@@ -102,13 +107,13 @@ class Workers:
 
     def __init__(self, folder, store):
         self._folder = folder
-        self._store = store
+        self.store = store
         self._workers = []
         self._processes = []
 
     def __call__(self, *arguments, app="sample_tasks:app", ready=True, under=(), **settings):
         """Start a worker; `executors=1`, `lease_seconds=1` and so on are its settings."""
-        options = ["--store", self._store.url, "--app", app]
+        options = ["--store", self.store.url, "--app", app]
         environment = {f"HOLDFAST_WORKER_{k.upper()}": str(v) for k, v in settings.items()}
         errors = self._folder / f"worker-{len(self._workers)}.stderr"
         with errors.open("wb") as file:
@@ -118,7 +123,7 @@ class Workers:
                 stderr=file,
                 env=environment,
             )
-        worker = Worker(self._store, process, errors)
+        worker = Worker(self.store, process, errors)
         self._workers.append(worker)
         if ready:
             worker.wait_ready()
@@ -126,7 +131,7 @@ class Workers:
 
     def start(self, *argv, env=None, **options):
         """Start any process in the folder of the test."""
-        own = {"HOLDFAST_STORE": self._store.url, MARK: str(self._folder)}
+        own = {"HOLDFAST_STORE": self.store.url, MARK: str(self._folder)}
         environment = {**os.environ, **own, **(env or {})}
         process = subprocess.Popen(
             argv, cwd=self._folder, env=environment, start_new_session=True, **options
@@ -148,9 +153,7 @@ class Workers:
     def end(self):
         """Kill what is left, and tell what the workers said, for the report of a failure."""
         while pids := self.everything():
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            send(pids, signal.SIGKILL)
         for process in self._processes:
             process.communicate()
         for worker in self._workers:
@@ -184,6 +187,35 @@ def command_line(pid):
 def is_alive(pid):
     """Tell whether a process is there and no zombie."""
     return proc.start_time(pid) is not None
+
+
+def pause_all(pids, store):
+    """Stop processes at a moment at which none of them holds a lock of the store.
+
+    Whoever is stopped within a transaction keeps all others out of an SQLite file.
+    """
+    files = [store.database.dialect.path, store.log_database.dialect.path]
+    send(pids, signal.SIGSTOP)
+    while not all(map(is_free, files)):
+        send(pids, signal.SIGCONT)
+        send(pids, signal.SIGSTOP)
+
+
+def send(pids, number):
+    """Send a signal to those processes that are there."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def is_free(path):
+    """Tell whether nobody holds the write lock of an SQLite file."""
+    with closing(sqlite3.connect(path, timeout=0.1, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+    return True
 
 
 def ended(run, within=PATIENCE):

@@ -66,6 +66,19 @@ def test_cancelled_async_attempt_does_not_touch_the_others(worker, tasks, folder
         assert ("succeeded", 1) == (ended(run).state, run.record.attempt)
 
 
+def test_processes_of_other_async_attempts_are_spared(worker, tasks, folder):
+    worker(executors=1)
+    first, second = (tasks.with_process_async.enqueue(name, "go") for name in ("a", "b"))
+    ends, stays = (int(wait_for_lines(name)[0]) for name in ("a", "b"))
+
+    first.cancel(by="ines")
+
+    assert "cancelled" == ended(first).state
+    assert (False, True) == (is_alive(ends), is_alive(stays))
+    (folder / "go").touch()
+    assert 0 == second.result(PATIENCE)
+
+
 def test_waiting_run_is_cancelled_at_once_and_never_begins(worker, tasks, folder):
     worker(executors=1)
     first = tasks.hold.enqueue("first", "go")

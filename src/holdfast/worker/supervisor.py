@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from holdfast.core.clock import SystemClock
@@ -58,7 +57,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = SystemClock()
-        self._store = open_store(replace(settings.store, wait_seconds=_STORE_WAIT), self._clock)
+        self._store = open_store(settings.store, self._clock)
         self._me = new_identity(settings.worker)
         spool = settings.spool_dir / self._me.worker_id
         self._spool = spool
@@ -110,6 +109,7 @@ class Supervisor:
             return False
         self._store.workers.register(self._me, self._pool.tasks)
         self._start_sidecars()
+        self._store.database.wait_seconds = _STORE_WAIT
         names = ", ".join(self._settings.worker.queues)
         executors = self._settings.worker.executors
         emit(WorkerStarted(self._me.worker_id, executors, names, len(self._pool.tasks)))

@@ -1,0 +1,185 @@
+"""The supervisor dies without a word."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from helpers.waiting import wait_until
+from helpers.workers import (
+    PATIENCE,
+    certificate,
+    ended,
+    ended_all,
+    is_alive,
+    outcomes,
+    wait_for_lines,
+    whole_log,
+)
+from holdfast.core.clock import SECOND
+from holdfast.core.models import WorkerState
+from holdfast.worker import proc
+
+RESTARTED_SECONDS = 2.0  # after the restart: how soon its attempts run again
+WAYS = ["print", "fd", "command"]
+
+
+def counting(tasks, how, witness="seen"):
+    """Enqueue a run that writes numbered lines until there is a file `go`."""
+    if how == "command":
+        return tasks.app.find_task("count_lines").enqueue(witness=witness, until="go")
+    return tasks.count_lines.enqueue(how, witness, "go")
+
+
+def assert_holds_every_line(log, witness):
+    """The log is an unbroken row of lines, and none that was written is missing."""
+    count = log.count(b"\n")
+    torn = log[log.rfind(b"\n") + 1 :]  # the last one may have been cut by the kill
+    assert "".join(f"line {n}\n" for n in range(count)).encode() + torn == log
+    assert f"line {count}".encode().startswith(torn)
+    assert count > int(witness[-1])
+
+
+def test_attempts_of_a_killed_supervisor_run_again_soon_after_its_restart(worker, tasks, folder):
+    first = worker(executors=2)
+    runs = [tasks.hold.enqueue("a", "go"), tasks.hold_async.enqueue("b", "go")]
+    command = tasks.app.run_command(["sh", "-c", "echo start >> witness; test -e go || sleep 99"])
+    wait_for_lines("witness", 3)
+
+    first.kill()
+    (folder / "go").touch()
+    restarted_at = time.time()
+    worker(executors=2)
+    ended_all([*runs, command])
+
+    for run in (*runs, command):
+        assert ["lost", "succeeded"] == outcomes(run)
+        assert run.attempts[1].started_at / SECOND - restarted_at < RESTARTED_SECONDS
+        assert (0, 0) == (run.record.failures, run.record.crashes)
+        assert "worker_died(supervisor killed)" == certificate(run, 0).verdict
+    assert WorkerState.DEAD == first.record().state
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_every_byte_written_before_the_kill_is_in_the_log(worker, tasks, store, folder, how):
+    first = worker(executors=1)
+    run = counting(tasks, how)
+    wait_for_lines("seen", 2000)
+
+    first.kill()
+    wait_until(lambda: not proc.marked(first.worker_id), within=PATIENCE)
+    written = wait_for_lines("seen")
+    (folder / "go").touch()
+    worker(executors=1)
+
+    assert "succeeded" == ended(run).state
+    assert_holds_every_line(whole_log(store, run, 1), written)
+
+
+def test_whole_family_of_processes_ends_with_the_supervisor(worker, tasks):
+    first = worker(executors=2)
+    tasks.with_family.enqueue()
+    tasks.app.find_task("with_family").enqueue()
+    family = [int(pid) for pid in wait_for_lines("pids", 6)]
+
+    first.kill()
+
+    wait_until(lambda: not worker.everything(), within=PATIENCE)
+    assert [] == [pid for pid in family if is_alive(pid)]
+
+
+@pytest.mark.parametrize("name", ["stuck_in_c", "stuck_in_c_async"])
+def test_code_that_is_stuck_in_c_ends_with_the_supervisor(worker, tasks, name):
+    first = worker(executors=1)
+    tasks.app.find_task(f"sample_tasks.{name}").enqueue()
+    wait_for_lines("witness")
+
+    first.kill()
+
+    wait_until(lambda: not worker.everything(), within=PATIENCE)
+
+
+def test_another_worker_of_the_host_takes_over_without_waiting_for_the_lease(
+    worker, tasks, store, folder
+):
+    first = worker("--queues", "mail", executors=1, lease_seconds=1000, beat_seconds=100)
+    task = tasks.app.find_task("count_lines").using(queue_name="mail")
+    run = task.enqueue(witness="seen", until="go")
+    wait_for_lines("seen", 1000)
+    worker(executors=1)
+
+    killed_at = time.time()
+    first.kill()
+    wait_until(lambda: outcomes(run), within=PATIENCE)
+    written = wait_for_lines("seen")
+    (folder / "go").touch()
+
+    assert ("succeeded", ["lost", "succeeded"]) == (ended(run).state, outcomes(run))
+    assert run.attempts[1].started_at / SECOND - killed_at < 10
+    assert "worker_died(supervisor killed)" == certificate(run, 0).verdict
+    log = whole_log(store, run, 1)
+    assert_holds_every_line(log, [str(log.count(b"\n") - 1)])
+    assert int(written[0]) == 0
+
+
+def test_everything_killed_at_once_is_taken_up_by_the_next_worker(worker, tasks, store, folder):
+    worker(executors=2)
+    runs = [counting(tasks, how, how) for how in ("print", "command")]
+    for how in ("print", "command"):
+        wait_for_lines(how, 500)
+
+    while pids := worker.everything():
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+    written = [wait_for_lines(how) for how in ("print", "command")]
+    (folder / "go").touch()
+    worker(executors=2)
+
+    for run, witness in zip(runs, written, strict=True):
+        assert ("succeeded", ["lost", "succeeded"]) == (ended(run).state, outcomes(run))
+        assert_holds_every_line(whole_log(store, run, 1), witness)
+
+
+def test_command_that_outlived_its_whole_worker_is_ended_before_it_begins_again(
+    worker, tasks, store, folder
+):
+    first = worker(executors=1)
+    run = counting(tasks, "command")
+    wait_for_lines("seen", 500)
+    (child,) = first.leftovers()
+
+    for pid in worker.everything():
+        if pid != child:
+            os.kill(pid, signal.SIGSTOP)
+    for pid in worker.everything():
+        if pid != child:
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: worker.everything() == [child], within=PATIENCE)
+    count = len(wait_for_lines("seen"))
+    wait_for_lines("seen", count + 100)  # it goes on, and nobody looks after it
+    second = worker(executors=1)
+    wait_until(lambda: outcomes(run), within=PATIENCE)
+
+    assert not is_alive(child)
+    assert [] == proc.marked(first.worker_id)
+    (folder / "go").touch()
+    assert ("succeeded", ["lost", "succeeded"]) == (ended(run).state, outcomes(run))
+    log = whole_log(store, run, 1)
+    assert_holds_every_line(log, [str(count + 99)])
+    assert second.worker_id == run.attempts[1].worker_id
+
+
+def test_supervisor_that_dies_again_and_again_loses_no_run(worker, tasks):
+    runs = [tasks.stay.enqueue(str(number), 0.02) for number in range(60)]
+    for count in (10, 40, 70):
+        here = worker(executors=2)
+        wait_for_lines("witness", count)
+        here.kill()
+
+    worker(executors=2)
+
+    assert {"succeeded"} == {record.state for record in ended_all(runs)}
+    assert {0} == {run.record.crashes + run.record.failures for run in runs}
