@@ -55,6 +55,12 @@ def wait_for(name):
         time.sleep(0.005)
 
 
+async def see(condition):
+    """Wait until a condition holds, and let the other coroutines run."""
+    while not condition():  # noqa: ASYNC110 - it becomes true in another process
+        await asyncio.sleep(0.005)
+
+
 # --- results
 
 
@@ -89,6 +95,11 @@ def pid():
     return os.getpid()
 
 
+@app.task
+async def pid_async():
+    return os.getpid()
+
+
 # --- many at once
 
 _present = []
@@ -98,8 +109,7 @@ _present = []
 async def meet(count):
     """Return once so many attempts are in this very process at the same time."""
     _present.append(1)
-    while len(_present) < count:
-        await asyncio.sleep(0.005)
+    await see(lambda: len(_present) >= count)
     return os.getpid()
 
 
@@ -129,8 +139,7 @@ def hold(name, until):
 @app.task
 async def hold_async(name, until):
     note(f"start {name} {os.getpid()}")
-    while not Path(until).exists():
-        await asyncio.sleep(0.005)
+    await see(Path(until).exists)
     note(f"end {name} {os.getpid()}")
 
 
@@ -180,8 +189,7 @@ def tell(context, until):
 @app.task(takes_context=True)
 async def tell_async(context, until):
     context.progress(0.5, text="half")
-    while not Path(until).exists():
-        await asyncio.sleep(0.005)
+    await see(Path(until).exists)
     context.log("seen")
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 from datetime import timedelta
 
 import pytest
@@ -170,11 +172,24 @@ def test_several_long_tasks_among_short_ones_spread_over_the_executors(worker, t
     assert 2 == most_at_once(wait_for_lines("witness", 16))
 
 
-def test_idle_worker_starts_a_new_run_at_once(worker, tasks):
+@pytest.mark.parametrize("name", ["add", "add_async"])
+def test_idle_worker_starts_a_new_run_at_once(worker, tasks, name):
     worker(executors=1, poll_seconds=30)
-    tasks.add.enqueue(1, 2).result(PATIENCE)
+    task = tasks.app.find_task(f"sample_tasks.{name}")
+    task.enqueue(1, 2).result(PATIENCE)
 
-    run = tasks.add.enqueue(1, 2)
+    run = task.enqueue(1, 2)
 
     wait_until(lambda: run.is_finished, within=5)  # the bell, and not the poll
     assert run.attempts[0].started_at - run.record.created_at < 1 * SECOND
+
+
+@pytest.mark.parametrize("name", ["pid", "pid_async"])
+def test_executor_that_has_just_become_ready_looks_for_work_at_once(worker, tasks, name):
+    worker(executors=1, poll_seconds=1000)
+    task = tasks.app.find_task(f"sample_tasks.{name}")
+
+    victim = task.enqueue().result(PATIENCE)
+    os.kill(victim, signal.SIGKILL)
+
+    assert victim != task.enqueue().result(PATIENCE)

@@ -116,10 +116,10 @@ class Executor:
         try:
             app = load_app(self.setup.app)
             _ = app.settings
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything
             problem = f"{type(error).__name__}: {error}"
             self.line.send(Unready(problem, "".join(traceback.format_exception(error))))
-            raise
+            sys.exit(1)
         return app
 
     def prepare(self) -> None:

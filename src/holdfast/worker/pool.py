@@ -62,6 +62,7 @@ class Pool:
         self.children: list[Child] = []
         self.tasks: dict[str, bool] = {}
         self.unready: Unready | None = None
+        self._grown = False
         self.app_store = ""
         self.known_pids: set[int] = set()  # other child processes of the supervisor
         self._number = 0
@@ -74,6 +75,11 @@ class Pool:
         """Tell whether some executor has said hello."""
         return any(child.ready for child in self.children)
 
+    def has_grown(self) -> bool:
+        """Tell whether an executor has become ready since the last call: it can take work."""
+        grown, self._grown = self._grown, False
+        return grown
+
     def held(self) -> list[Held]:
         """Return all attempts that executors have."""
         return [held for child in self.children for held in child.outstanding]
@@ -85,7 +91,7 @@ class Pool:
         missing = self._settings.worker.executors - self._count(shared=False)
         for _ in range(missing):
             self._start(shared=False)
-        if any(self.tasks.values()) and not self._count(shared=True):
+        if self._needs_shared() and not self._count(shared=True):
             self._start(shared=True)
 
     def room(self) -> dict[bool, int]:
@@ -148,6 +154,10 @@ class Pool:
             child.retired = True
             child.kill()
 
+    def _needs_shared(self) -> bool:
+        """Tell whether the app has tasks that share an executor, or may have: it starts soon."""
+        return any(self.tasks.values()) if self.tasks else bool(self._settings.app)
+
     def _count(self, *, shared: bool) -> int:
         return sum(child.shared == shared for child in self.children)
 
@@ -174,15 +184,21 @@ class Pool:
                 case Said():
                     self._ends.said(report)
                 case Hello():
-                    child.ready = True
+                    child.ready = self._grown = True
                     self._failed_starts = 0
-                    self.tasks = report.tasks
-                    self.app_store = report.store
+                    self._learn(report)
                 case Unready():
                     self.unready = report
         if child.hung_up:
             self._waiter.forget(child.line)
             child.kill()
+
+    def _learn(self, hello: Hello) -> None:
+        self.tasks = hello.tasks
+        self.app_store = hello.store
+        for child in self.children:
+            if child.shared and not child.retired and not self._needs_shared():
+                child.release()
 
     def _take_done(self, child: Child, done: Done) -> None:
         held = child.settle(done)

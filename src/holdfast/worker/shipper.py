@@ -73,17 +73,25 @@ class Tail:
     sources: dict[int, Source] = field(default_factory=dict)
     ended: bool = False
 
-    def look(self) -> None:
-        """Open the files that have appeared; note whether the attempt is over."""
-        if self.ended:
-            return
-        names = os.listdir(self.folder)
-        self.ended = END in names  # then the other names and sizes are final too
+    def look(self) -> bool:
+        """Open the files that have appeared, note whether the attempt is over.
+
+        False when the folder is gone: the supervisor is dead, and another one took it over.
+        """
+        try:
+            if not self.ended:
+                self._open_new(os.listdir(self.folder))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _open_new(self, names: list[str]) -> None:
         stored = dict(self.position.sources)
         for number, name in SOURCES:
             if name in names and number not in self.sources:
                 descriptor = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
                 self.sources[number] = Source(number, descriptor, stored.get(number, 0))
+        self.ended = END in names  # then the other names and sizes are final too
 
     def note_hole(self, offset: int, length: int) -> None:
         """Remember bytes that are no records: the file was damaged, by a power cut perhaps."""
@@ -128,7 +136,10 @@ class Shipper:
         chunks: dict[Lease, list[LogChunk]] = {}
         ends: dict[Lease, LogEnd] = {}
         budget = BATCH
-        for tail in self._tails.values():
+        for tail in list(self._tails.values()):
+            if not tail.look():
+                self._tails.pop(tail.lease).close()
+                continue
             read = self._read(tail, now, budget)
             if read:
                 chunks[tail.lease] = read
@@ -155,7 +166,6 @@ class Shipper:
             self._next_look = now + _LOOK_FOR_VIEWERS
 
     def _read(self, tail: Tail, now: float, budget: int) -> list[LogChunk]:
-        tail.look()
         watched = tail.lease.run_id in self._watched
         patience = WATCHED_SECONDS if watched else UNWATCHED_SECONDS
         chunks: list[LogChunk] = []

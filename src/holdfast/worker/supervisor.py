@@ -174,7 +174,7 @@ class Supervisor:
         if self._away_until is not None and now < self._away_until:
             return
         settlements = self._desk.settlements
-        self._hungry = self._hungry or now >= self._next_poll
+        self._hungry = self._pool.has_grown() or self._hungry or now >= self._next_poll
         wanted = self._wanted() if self._hungry or settlements else {}
         if not settlements and not any(wanted.values()):
             return
