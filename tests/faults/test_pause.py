@@ -21,7 +21,7 @@ from helpers.workers import (
 )
 from holdfast.core.models import WorkerState
 
-QUICK = {"beat_seconds": 0.2, "lease_seconds": 1}
+QUICK = {"beat_seconds": 0.2, "lease_seconds": 3}  # less, and a busy machine kills others
 # Another machine: a process that sees another machine id.
 OTHER_HOST = [
     "unshare",

@@ -37,7 +37,7 @@ def test_flood_is_kept_byte_for_byte_though_the_shipper_is_killed_again_and_agai
 
 
 def test_worker_lives_on_when_its_heartbeat_is_killed(worker, tasks, folder):
-    quick = {"beat_seconds": 0.2, "lease_seconds": 2}
+    quick = {"beat_seconds": 0.2, "lease_seconds": 5}
     here = worker(executors=1, **quick)
     worker("--queues", "mail", executors=1, **quick)
     run = tasks.hold.enqueue("a", "go")

@@ -37,8 +37,8 @@ def until(moment):
 
 
 def test_nothing_is_lost_while_the_store_is_locked_for_seconds(worker, tasks, store, folder):
-    here = worker(executors=2, beat_seconds=0.2, lease_seconds=2)
-    other = worker("--queues", "mail", executors=1, beat_seconds=0.2, lease_seconds=2)
+    here = worker(executors=2, beat_seconds=0.2, lease_seconds=3)
+    other = worker("--queues", "mail", executors=1, beat_seconds=0.2, lease_seconds=3)
     runs = [tasks.hold.enqueue(str(number), "go") for number in range(2)]
     talker = tasks.app.run_command(["sh", "-c", "seq 20000; test -e go; sleep 1; seq 20000"])
     runs += [tasks.stay.enqueue(str(number), 0.01) for number in range(20)]

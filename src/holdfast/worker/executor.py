@@ -74,7 +74,10 @@ class Line:
         """Return the messages that came within a time; ends the process with the line."""
         if not select.select([self._line], [], [], timeout)[0]:
             return []
-        data = self._line.recv(65536)
+        try:
+            data = self._line.recv(65536)
+        except ConnectionResetError:  # it died before it had read everything
+            data = b""
         if not data:
             end_everything()
         return list(self._frames.feed(data))

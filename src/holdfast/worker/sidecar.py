@@ -73,7 +73,8 @@ class Sidecar:
         self._input = os.dup(self._process.stdin.fileno())
         self._process.stdin.close()
         self._output = self._process.stdout
-        os.write(self._input, self._line)
+        with suppress(BrokenPipeError):  # killed already: the end of its output will tell
+            os.write(self._input, self._line)
         os.set_blocking(self._input, False)
         self._pids.add(self._process.pid)
         self._waiter.watch(self._output, self._hear)
