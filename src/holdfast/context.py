@@ -17,9 +17,9 @@ Why = str  # "cancel", "timeout" or "deploy"
 class Snooze(Exception):
     """End this attempt and run again later; counts as no failure. Raised by `context.snooze`."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        super().__init__(f"run again in {units.show_seconds(seconds)}")
+    def __init__(self, delay: float | str | timedelta) -> None:
+        self.seconds = units.seconds(delay, option="delay")
+        super().__init__(f"run again in {units.show_seconds(self.seconds)}")
 
 
 class Stopped(BaseException):
@@ -66,9 +66,14 @@ class Context:
     def progress(self, done: float, total: float | None = None, text: str = "") -> None:
         """Tell how far the task has come: `done` of `total` in any unit, and a few words.
 
-        Cheap: at most one value in half a second is stored, and always the last one.
+        Raises BadOption for what is no finite number. Cheap: at most one value in half a second
+        is stored, and always the last one.
         """
-        self._channel.progress(Progress(done, total, text))
+        units.check_number(done, option="done")
+        if total is not None:
+            units.check_number(total, option="total")
+        clean = str(text).encode("utf-8", "replace").decode()
+        self._channel.progress(Progress(float(done), total, clean))
 
     @property
     def is_cancelled(self) -> bool:
@@ -80,4 +85,4 @@ class Context:
 
     def snooze(self, delay: float | str | timedelta) -> NoReturn:
         """End this attempt and run again after a delay (seconds or ``"5m"``)."""
-        raise Snooze(units.seconds(delay, option="delay"))
+        raise Snooze(delay)

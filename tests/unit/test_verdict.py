@@ -91,6 +91,11 @@ RULES = [
         "likely",
     ),
     Rule(
+        Evidence(asked=Asked("hung_up")),
+        "crash(hung up)",
+        "Its executor was ended: the task closed the descriptors that join it to its supervisor.",
+    ),
+    Rule(
         died("unknown claim"),
         "orphan_claim",
         "Its worker on lathe never learned that it held this attempt: the answer of the store to "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
 
@@ -105,3 +106,10 @@ def show_bytes(value: float) -> str:
     power = min(4, (int(value).bit_length() - 1) // 10)
     value, unit = value / _KIBI**power, f"{' KMGT'[power]}iB"
     return f"{value:.0f} {unit}" if value >= _THREE_DIGITS else f"{value:.1f} {unit}"
+
+
+def check_number(value: object, *, option: str) -> None:
+    """Raise BadOption unless a value is a finite number."""
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    if not real or not math.isfinite(float(value)):  # type: ignore[arg-type]
+        raise BadOption(option=option, value=value, expected="a finite number")

@@ -15,7 +15,9 @@ Confidence = Literal["certain", "likely"]
 class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
     """Say who asked an attempt to stop: Holdfast's own ledger, so this is known for certain."""
 
-    reason: Literal["timeout", "cancel", "memory", "deploy", "busy", "neighbour", "fenced"]
+    reason: Literal[
+        "timeout", "cancel", "memory", "deploy", "busy", "neighbour", "fenced", "hung_up"
+    ]
     by: str = ""
     limit: float = 0  # seconds or bytes, by reason
 
@@ -87,12 +89,16 @@ def judge(evidence: Evidence) -> Certificate:
 _Found = tuple[str, str, Confidence]
 
 
-_GIVEN_BACK = {
+_PLAIN = {
     "deploy": ("released(deploy)", "Given back because its worker stopped."),
     "busy": ("released(busy)", "Given back before it began: no executor of its worker was free."),
     "neighbour": (
         "released(neighbour)",
         "Given back unharmed: its executor had to be killed for another attempt in it.",
+    ),
+    "hung_up": (
+        "crash(hung up)",
+        "Its executor was ended: the task closed the descriptors that join it to its supervisor.",
     ),
     "fenced": ("fenced", "Stopped because another worker owns the run by now."),
 }
@@ -115,7 +121,7 @@ def _asked(evidence: Evidence) -> _Found | None:
             text = f"Out of memory: its processes held {peak}, the limit is"
             text += f" {show_bytes(asked.limit)}; stopped by Holdfast, neighbours unharmed."
         case _:
-            verdict, text = _GIVEN_BACK[asked.reason]
+            verdict, text = _PLAIN[asked.reason]
     return verdict, text, "certain"
 
 
@@ -192,4 +198,6 @@ def _exited(evidence: Evidence) -> _Found | None:
     if evidence.of == "command":
         return f"exit({code})", f"Its command ended with exit code {code}.", "certain"
     text = f"Its executor ended with exit code {code} in the middle of the attempt."
+    last = evidence.stack.strip().rpartition("\n")[2]
+    text += f" It said: {last}" if last else ""
     return f"exit({code})", text, "certain"

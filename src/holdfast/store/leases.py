@@ -32,19 +32,22 @@ class Leases:
         settlements: Sequence[Settlement],
         wanted: Mapping[bool, int],
         queues: Sequence[str],
-    ) -> tuple[list[Lease], list[Claim]]:
+    ) -> tuple[list[Lease], list[Claim] | None]:
         """Write outcomes and take new runs in one transaction.
 
         `wanted` says how many runs to claim for exclusive (False) and shared (True) executors,
         `queues` from where; ``"*"`` is every queue. Returns the leases that turned out to be
-        lost, and the claims. Safe to repeat when the answer was lost: an outcome that is there
-        already is recognised, a claim nobody knows of is found by `held`.
+        lost, and the claims; None instead of claims when others hold this worker for dead.
+        Safe to repeat when the answer was lost: an outcome that is there already is recognised, a
+        claim nobody knows of is found by `held`.
         """
 
-        def work(tx: Tx) -> tuple[list[Lease], list[Claim]]:
+        def work(tx: Tx) -> tuple[list[Lease], list[Claim] | None]:
             lost = self._settle(tx, worker_id, settlements)
             claims: list[Claim] = []
             if any(wanted.values()):
+                if tx.row("living_worker", worker_id=worker_id) is None:
+                    return lost, None
                 names = self._open(tx, queues)
                 for shared, count in wanted.items():
                     claims += self._claim(tx, worker_id, names, shared=shared, count=count)

@@ -8,7 +8,7 @@ import os
 import time
 import traceback
 from collections.abc import Awaitable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ class Attempt:
     def run(self, tasks: Mapping[str, Task]) -> None:
         """Carry the attempt out to its end, whatever the task does; nothing is raised."""
         with self._settled():
+            self._heed_stop()
             task = self._task(tasks)
             if isinstance(task.body, CommandBody):
                 self._run_command(task.body)
@@ -61,6 +62,7 @@ class Attempt:
     async def arun(self, tasks: Mapping[str, Task]) -> None:
         """Carry the attempt of an ``async def`` task out to its end."""
         with self._settled():
+            self._heed_stop()
             value = self._call(self._task(tasks))
             self._succeed(await value if isinstance(value, Awaitable) else value)
 
@@ -93,6 +95,10 @@ class Attempt:
             return
         self._said_at, self._unsaid = now, None
         self._say(Said(self.lease.run_id, self.lease.attempt, progress))
+
+    def _heed_stop(self) -> None:
+        if self.stop_asked is not None:
+            raise Stopped(self.stop_asked)
 
     def _task(self, tasks: Mapping[str, Task]) -> Task:
         if self.start.task not in tasks:
@@ -163,12 +169,15 @@ class Attempt:
     def _fail(self, error: BaseException, *, with_log: bool) -> None:
         text = "".join(traceback.format_exception(error.with_traceback(_of_the_task(error))))
         if with_log:
-            self.spool.write(Stream.ERR, text.encode("utf-8", "backslashreplace"))
+            with suppress(OSError):  # a full disk must not hide why the task failed
+                self.spool.write(Stream.ERR, text.encode("utf-8", "backslashreplace"))
         kind = type(error)
         name = kind.__qualname__
         if kind.__module__ not in ("builtins", "__main__"):
             name = f"{kind.__module__}.{name}"
-        self._facts["raised"] = Raised(name, _message(error), text[-_LONGEST_TRACEBACK:])
+        self._facts["raised"] = Raised(
+            _clean(name), _message(error), _clean(text[-_LONGEST_TRACEBACK:])
+        )
 
 
 def _of_the_task(error: BaseException) -> TracebackType | None:
@@ -179,9 +188,14 @@ def _of_the_task(error: BaseException) -> TracebackType | None:
     return step or error.__traceback__
 
 
+def _clean(text: str) -> str:
+    """Return a text without lone surrogates, which no JSON can hold: file names bring them."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _message(error: BaseException) -> str:
     try:
-        return str(error)[:2000].encode("utf-8", "backslashreplace").decode()
+        return _clean(str(error)[:2000])
     except Exception as second:  # noqa: BLE001 - __str__ is user code
         return f"(its text cannot be made: {type(second).__name__})"
 

@@ -35,8 +35,15 @@ class Capture:
         What is written outside of any attempt goes where the worker's own log goes.
         """
         outside = os.dup(2)
-        sys.stdout = AttemptStream(self, Stream.OUT, outside)
-        sys.stderr = AttemptStream(self, Stream.ERR, outside)
+        self._streams = (
+            AttemptStream(self, Stream.OUT, outside),
+            AttemptStream(self, Stream.ERR, outside),
+        )
+        self.put_back()
+
+    def put_back(self) -> None:
+        """Make our streams sys.stdout and sys.stderr, also after a task has replaced them."""
+        sys.stdout, sys.stderr = self._streams
 
     def listen(self) -> None:
         """Add a handler to the root logger, unless the app's own already writes to our streams."""

@@ -8,11 +8,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from holdfast.worker import proc
 from holdfast.worker.protocol import (
@@ -61,7 +64,7 @@ class Child:
         self.spool = Path(setup.spool)
         self.ready = False
         self.retired = False  # it is being ended on purpose
-        self.hung_up = False  # it closed the line: it is dying, or user code closed too much
+        self.hung_up_at: float | None = None  # it closed the line, or speaks no sense any more
         self.outstanding: deque[Held] = deque()  # given to it; of an exclusive one, the first runs
         self._frames = Frames()
         self._work, self._take_back, self.line, there = socket_pairs()
@@ -84,15 +87,16 @@ class Child:
     def start(self, held: Held) -> bool:
         """Give it an attempt; False when there is no room for more."""
         claim = held.claim
-        start = Start(claim.run_id, claim.attempt, claim.task, claim.arguments)
-        if len(claim.arguments) > LARGEST_START:
-            path = self.spool / f"{claim.run_id}.{claim.attempt}.arguments"
-            path.write_text(claim.arguments)
-            start = Start(claim.run_id, claim.attempt, claim.task, "", str(path))
+        message = encode(Start(claim.run_id, claim.attempt, claim.task, claim.arguments))
         try:
-            self._work.send(encode(start))
+            if len(message) > LARGEST_START:
+                path = self.spool / f"{claim.run_id}.{claim.attempt}.arguments"
+                path.write_text(claim.arguments)
+                start = Start(claim.run_id, claim.attempt, claim.task, "", str(path))
+                message = encode(start)
+            self._work.send(message)
         except OSError:
-            return False  # full, or dying: its pidfd will tell
+            return False  # full socket or disk, or dying: its pidfd will tell
         self.outstanding.append(held)
         return True
 
@@ -104,10 +108,11 @@ class Child:
     def reports(self) -> list[Report]:
         """Return what it has said since the last call."""
         said: list[Report] = []
-        with suppress(BlockingIOError, ConnectionResetError):
-            while data := self.line.recv(1 << 18):
-                said += map(decode_report, self._frames.feed(data))
-            self.hung_up = True
+        with suppress(BlockingIOError):
+            with suppress(ConnectionResetError, msgspec.MsgspecError):
+                while data := self.line.recv(1 << 18):
+                    said += map(decode_report, self._frames.feed(data))
+            self.hung_up_at = time.monotonic()
         return said
 
     def settle(self, done: Done) -> Held | None:
@@ -167,11 +172,13 @@ def _spawn(
     setup: Setup, line: socket.socket, work: socket.socket, crash: int
 ) -> subprocess.Popen[bytes]:
     descriptors = (line.fileno(), work.fileno(), crash)
-    program = [sys.executable, "-m", "holdfast.worker.executor"]
+    # -u, and the same for what it starts: what was printed must not wait in a buffer, to be lost
+    # with the process or to turn up in the log of a later attempt. It holds for C's stdout too.
+    program = [sys.executable, "-u", "-m", "holdfast.worker.executor"]
     return subprocess.Popen(
         [*program, *map(str, descriptors), str(os.getpid())],
         pass_fds=descriptors,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, proc.MARKER: setup.worker_id},
+        env={**os.environ, proc.MARKER: setup.worker_id, "PYTHONUNBUFFERED": "1"},
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import inspect
 import os
 import select
 import signal
@@ -100,6 +101,7 @@ class Executor:
         self.capture = Capture()
         self.attempts: dict[Lease, Attempt] = {}
         self.tasks: Mapping[str, Task] = {}
+        self._early: dict[Lease, str] = {}  # stops that came before their attempts
 
     def run(self) -> None:
         """Load the app, say hello, and work until there is no supervisor any more."""
@@ -130,6 +132,7 @@ class Executor:
         self.sheets = Sheets(self.spool, self.setup.number)
         self._sheets_lock = threading.Lock()
         self._interruptible = False
+        self._home = os.getcwd()
         signal.signal(signal.SIGUSR2, self._interrupt)
 
     def work_on(self) -> None:
@@ -153,11 +156,13 @@ class Executor:
         lease = Lease(RunId(start.run_id), start.attempt)
         attempt = Attempt(start, AttemptSpool(self.spool, lease), self.line.send)
         self.attempts[lease] = attempt
+        attempt.stop_asked = attempt.stop_asked or self._early.pop(lease, None)
         return attempt
 
     def finish(self, attempt: Attempt) -> None:
         """Report the end of an attempt."""
         attempt.spool.close()
+        self._early.pop(attempt.lease, None)
         self.line.send(attempt.done())
 
     def stop(self, attempt: Attempt) -> None:
@@ -207,6 +212,17 @@ class Executor:
             self.sheets.give(attempt.spool)
             self.sheets.renew()
             del self.attempts[attempt.lease]
+        self._put_back()
+
+    def _put_back(self) -> None:
+        """Undo what a task has changed for those that come after it in this process."""
+        self.capture.put_back()
+        if signal.getsignal(signal.SIGUSR2) != self._interrupt:
+            signal.signal(signal.SIGUSR2, self._interrupt)
+        if signal.getsignal(signal.SIGTERM) is not _die:
+            signal.signal(signal.SIGTERM, _die)
+        if _folder() != self._home:
+            os.chdir(self._home)
 
     def _watch(self) -> None:
         while True:
@@ -215,8 +231,11 @@ class Executor:
             self.look()
 
     def _take_stop(self, stop: Stop) -> None:
-        attempt = self.attempts.get(Lease(RunId(stop.run_id), stop.attempt))
+        lease = Lease(RunId(stop.run_id), stop.attempt)
+        self._early[lease] = stop.why  # first, so that an attempt that begins now finds it
+        attempt = self.attempts.get(lease)
         if attempt is not None:
+            self._early.pop(lease, None)
             attempt.stop_asked = stop.why
             self.stop(attempt)
 
@@ -270,9 +289,22 @@ class SharedExecutor(Executor):
 
     def _cancel(self, lease: Lease) -> None:
         task = self._running.get(lease)
-        if task is not None:
+        if task is not None and _has_begun(task):  # else it sees the stop when it does
             self.attempts[lease].stack = _where(task.get_coro())
             task.cancel()
+
+
+def _folder() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # the task has deleted the folder it stood in
+        return None
+
+
+def _has_begun(task: asyncio.Task[None]) -> bool:
+    coroutine = task.get_coro()
+    assert inspect.iscoroutine(coroutine)
+    return inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
 
 
 def _where(coroutine: object) -> str:
@@ -301,7 +333,11 @@ def main() -> None:
     while setup is None:
         setup = next(map(decode_setup, line.receive(None)), None)
     work = socket.socket(fileno=work_fd)
-    (SharedExecutor if setup.shared else Executor)(setup, work, line).run()
+    try:
+        (SharedExecutor if setup.shared else Executor)(setup, work, line).run()
+    except Exception:
+        os.write(crash_fd, traceback.format_exc().encode("utf-8", "backslashreplace"))
+        raise
 
 
 def _die(number: int, _frame: FrameType | None) -> None:

@@ -50,11 +50,14 @@ class Limits:
         """Return how many out-of-memory kills the kernel counted since the last look."""
         return proc.oom_kills() - self._oom_kills
 
-    def kill(self, child: Child, held: Held) -> None:
-        """Kill the executor of an attempt with everything below it."""
-        for other in child.running:
-            if other is not held and other.asked is None:
-                other.asked = Asked("neighbour")
+    def kill(self, child: Child) -> None:
+        """Kill an executor with everything below it."""
+        running = child.running
+        for one in running:
+            # Where a loop is blocked, all in it seem late, and nobody can tell who blocks it:
+            # each runs alone next, and then one can.
+            if len(running) > 1 and (one.asked is None or one.asked.reason == "timeout"):
+                one.asked = Asked("neighbour")
         child.retired = True
         child.kill()
 
@@ -69,7 +72,7 @@ class Limits:
 
     def _lose_patience(self, child: Child, held: Held, now: float) -> None:
         if held.stack_asked:
-            self.kill(child, held)
+            self.kill(child)
         else:
             child.dump_stack()
             held.stack_asked = True
@@ -88,7 +91,7 @@ class Limits:
         self._next_sample[child.pid] = now + pause
         if limit is not None and used > limit:
             held.asked = Asked("memory", limit=limit)
-            self.kill(child, held)
+            self.kill(child)
         return now + pause
 
     def _count_oom_kills(self, now: float) -> None:

@@ -27,6 +27,7 @@ _OUTCOME_OF_STOP = {
     "busy": AttemptOutcome.RELEASED,
     "neighbour": AttemptOutcome.RELEASED,
     "fenced": AttemptOutcome.LOST,
+    "hung_up": AttemptOutcome.CRASHED,
 }
 
 
@@ -136,7 +137,10 @@ def _what_follows(claim: Claim, options: TaskOptions, ending: Ending, now: int) 
         case AttemptOutcome.CANCELLED:
             return {"state": RunState.CANCELLED, **counts}
         case AttemptOutcome.RELEASED:
-            return {"state": RunState.QUEUED, **counts}
+            asked = ending.evidence.asked
+            alone = asked is not None and asked.reason == "neighbour"
+            shared = claim.shared and not alone  # nobody can tell whose fault it was
+            return {**counts, "state": RunState.QUEUED, "shared": shared}
         case AttemptOutcome.SNOOZED:
             return {**_later(ending.snooze, now), **counts}
         case AttemptOutcome.FAILED | AttemptOutcome.TIMED_OUT:

@@ -8,20 +8,24 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from holdfast.core.events import ExecutorDied, emit
+from holdfast.core.verdict import Asked
 from holdfast.worker import proc
 from holdfast.worker.child import Child, Exit
 from holdfast.worker.protocol import Done, Hello, Said, Setup, Unready
 from holdfast.worker.spool import rescue_sheets
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from holdfast.core.config import Settings
+    from holdfast.core.models import Lease
     from holdfast.worker.held import Held
     from holdfast.worker.loop import Waiter
 
 AHEAD_SECONDS = 0.02  # how much work an executor may have waiting in its socket
 MOST_AHEAD = 200
+HUNG_UP_SECONDS = 0.5  # between the end of its line and the end of an executor
 STALLED_SECONDS = 0.05  # a longer attempt must not keep those behind it waiting
 _SMOOTHING = 0.2
 _LONGEST_BACKOFF = 30.0
@@ -85,7 +89,10 @@ class Pool:
         return [held for child in self.children for held in child.outstanding]
 
     def fill(self) -> None:
-        """Start executors where some are missing."""
+        """Start executors where some are missing, and end those that do not speak any more."""
+        for child in self.children:
+            if child.hung_up_at is not None and not child.retired:
+                self._end_silent(child, child.hung_up_at)
         if time.monotonic() < self._next_start:
             return
         missing = self._settings.worker.executors - self._count(shared=False)
@@ -100,12 +107,9 @@ class Pool:
         Short attempts are taken ahead, so that executors do not wait for the store; of long
         ones no more than there are free executors.
         """
-        ahead = min(MOST_AHEAD, int(AHEAD_SECONDS / max(self._pace, 1e-6)))
-        slots = {False: 1 + ahead, True: self._settings.worker.async_slots}
         room = {False: 0, True: 0}
         for child in self.children:
-            if child.ready and not child.retired:
-                room[child.shared] += max(0, slots[child.shared] - len(child.outstanding))
+            room[child.shared] += self._space(child)
         return room
 
     def shares(self, held: Held) -> bool:
@@ -115,12 +119,10 @@ class Pool:
     def give(self, held: Held) -> bool:
         """Hand an attempt to the executor with the least to do; False when none can take it."""
         shared = self.shares(held)
-        fit = [c for c in self.children if c.ready and not c.retired and c.shared == shared]
+        fit = [c for c in self.children if c.shared == shared and self._space(c)]
         if not fit:
             return False
         child = min(fit, key=lambda c: len(c.outstanding))
-        if child.outstanding and not shared and self._pace > AHEAD_SECONDS:
-            return False
         idle = shared or not child.outstanding
         if not child.start(held):
             return False
@@ -132,10 +134,16 @@ class Pool:
         """Take back what waits behind an attempt that turned out to be long."""
         back: list[Held] = []
         for child in self.children:
-            if child.shared or len(child.outstanding) < 2:  # noqa: PLR2004 - one runs, one waits
-                continue
-            first = child.outstanding[0]
-            if first.started is not None and now - first.started > STALLED_SECONDS:
+            if len(child.outstanding) > 1 and _is_stalled(child, now):
+                back += child.take_back()
+        return back
+
+    def take_back(self, leases: Collection[Lease]) -> list[Held]:
+        """Take back all that waits in executors where one of these attempts does."""
+        back: list[Held] = []
+        for child in self.children:
+            waiting = () if child.shared else list(child.outstanding)[1:]
+            if any(held.lease in leases for held in waiting):
                 back += child.take_back()
         return back
 
@@ -153,6 +161,17 @@ class Pool:
         for child in self.children:
             child.retired = True
             child.kill()
+
+    def _space(self, child: Child) -> int:
+        """Return how many more attempts an executor can take."""
+        if not child.ready or child.retired or child.hung_up_at is not None:
+            return 0
+        if child.shared:
+            return self._settings.worker.async_slots - len(child.outstanding)
+        ahead = min(MOST_AHEAD, int(AHEAD_SECONDS / max(self._pace, 1e-6)))
+        if child.outstanding and _is_stalled(child, time.monotonic()):
+            ahead = 0
+        return max(0, 1 + ahead - len(child.outstanding))
 
     def _needs_shared(self) -> bool:
         """Tell whether the app has tasks that share an executor, or may have: it starts soon."""
@@ -189,9 +208,16 @@ class Pool:
                     self._learn(report)
                 case Unready():
                     self.unready = report
-        if child.hung_up:
+        if child.hung_up_at is not None:
             self._waiter.forget(child.line)
-            child.kill()
+
+    def _end_silent(self, child: Child, since: float) -> None:
+        if time.monotonic() - since < HUNG_UP_SECONDS:
+            return  # it is dying most probably, and how it died tells more
+        for held in child.running:
+            held.asked = held.asked or Asked("hung_up")
+        child.retired = True
+        child.kill()
 
     def _learn(self, hello: Hello) -> None:
         self.tasks = hello.tasks
@@ -211,8 +237,10 @@ class Pool:
 
     def _bury(self, child: Child) -> None:
         """See to the death of an executor: what it said, what it had, what it left."""
-        if not child.hung_up:
+        if child.hung_up_at is None:
             self._hear(child)
+        if child.hung_up_at is None:
+            self._waiter.forget(child.line)
         waiting = child.take_back()
         lost = list(child.outstanding)
         self._waiter.forget(child.pidfd)
@@ -237,3 +265,11 @@ class Pool:
                 proc.kill_tree(pid, with_root=True)
                 with suppress(ChildProcessError):
                     os.waitpid(pid, 0)
+
+
+def _is_stalled(child: Child, now: float) -> bool:
+    """Tell whether an exclusive executor is busy with an attempt that turned out to be long."""
+    first = child.outstanding[0]
+    if child.shared or first.started is None:
+        return False
+    return now - first.started > STALLED_SECONDS

@@ -68,11 +68,11 @@ def start_time(pid: int) -> int | None:
     Together with the pid it names one process for good. A zombie counts as gone.
     """
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_bytes()
     except _GONE:
         return None
-    fields = text.rpartition(")")[2].split()  # the name before it may hold anything
-    return None if fields[0] in "ZX" else int(fields[19])
+    fields = text.rpartition(b")")[2].split()  # the name before it may hold any bytes
+    return None if fields[0] in b"ZX" else int(fields[19])
 
 
 def children(pid: int) -> list[int]:

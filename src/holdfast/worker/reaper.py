@@ -13,7 +13,7 @@ from holdfast.core.events import SpoolAdopted, emit
 from holdfast.core.models import TaskOptions, WorkerState
 from holdfast.core.verdict import Evidence, WorkerDeath
 from holdfast.worker import outcomes, proc
-from holdfast.worker.spool import adopt, folder_of, last_lines, own
+from holdfast.worker.spool import adopt, folder_of, is_left_by, last_lines, own
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -86,7 +86,7 @@ class Reaper:
         """Take over the logs that dead workers left on this host."""
         for name in os.listdir(self._spool.parent):
             left = self._spool.parent / name
-            if left == self._spool or not left.is_dir():
+            if left == self._spool or not is_left_by(self._store.url, left):
                 continue
             worker = self._store.workers.get(name)
             fresh = self._clock.now() / SECOND - left.stat().st_mtime < _FRESH_SECONDS

@@ -60,7 +60,7 @@ class Source:
     @property
     def unsent(self) -> int:
         """Return how many bytes wait."""
-        return os.fstat(self.descriptor).st_size - self.offset
+        return max(0, os.fstat(self.descriptor).st_size - self.offset)
 
 
 @dataclass(slots=True)
@@ -123,6 +123,7 @@ class Shipper:
         self._tails: dict[Lease, Tail] = {}
         self._watched: set[str] = set()
         self._next_look = 0.0
+        self._turn = 0
 
     @property
     def active(self) -> bool:
@@ -136,11 +137,12 @@ class Shipper:
         chunks: dict[Lease, list[LogChunk]] = {}
         ends: dict[Lease, LogEnd] = {}
         budget = BATCH
-        for tail in list(self._tails.values()):
+        share = max(CHUNK, BATCH // max(1, len(self._tails)))  # no flood keeps the others waiting
+        for tail in self._in_turn():
             if not tail.look():
                 self._tails.pop(tail.lease).close()
                 continue
-            read = self._read(tail, now, budget)
+            read = self._read(tail, now, min(budget, share))
             if read:
                 chunks[tail.lease] = read
                 budget -= sum(len(chunk.data) for chunk in read)
@@ -154,6 +156,12 @@ class Shipper:
         for tail in self._tails.values():
             tail.close()
         self._tails.clear()
+
+    def _in_turn(self) -> list[Tail]:
+        """Return the logs, another one first each time."""
+        tails = list(self._tails.values())
+        self._turn = (self._turn + 1) % max(1, len(tails))
+        return tails[self._turn :] + tails[: self._turn]
 
     def _find(self) -> None:
         for lease in leases_in(self._spool):
@@ -169,7 +177,9 @@ class Shipper:
         watched = tail.lease.run_id in self._watched
         patience = WATCHED_SECONDS if watched else UNWATCHED_SECONDS
         chunks: list[LogChunk] = []
+        share = budget // max(1, len(tail.sources))
         for source in tail.sources.values():
+            budget = share
             while budget > 0 and self._is_due(tail, source, now, patience):
                 read = list(self._chunks(tail, source))
                 chunks += read

@@ -24,13 +24,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast.core.ids import RunId
+from holdfast.core.ids import RunId, is_id
 from holdfast.core.models import Lease, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RECORDS, OUT, ERR, END = "0.rec", "1.out", "2.err", "end"
+LOCK = "lock"
 SOURCES = ((0, RECORDS), (1, OUT), (2, ERR))
 MAGIC = b"\xf5\xfa"  # no UTF-8 text holds it: the end of a file can be read without its start
 HEADER = struct.Struct("<2sBIQ")  # magic, stream, length of the text, microseconds since 1970
@@ -62,6 +63,13 @@ def leases_in(spool: Path) -> Iterator[Lease]:
                 yield lease
 
 
+class SpoolClosed(ValueError):
+    """Tell code that outlived its attempt that the log of the attempt is complete."""
+
+    def __init__(self) -> None:
+        super().__init__("the attempt has ended, and its log with it")
+
+
 class AttemptSpool:
     """Write the output of one attempt; the folder is made with the first byte."""
 
@@ -78,7 +86,12 @@ class AttemptSpool:
         return folder_of(self._spool, self.lease)
 
     def begin(self) -> int:
-        """Open the record file, if it is not open yet, and return its descriptor."""
+        """Open the record file, if it is not open yet, and return its descriptor.
+
+        Raises SpoolClosed once the attempt has ended: the log says that it is complete.
+        """
+        if self.closed:
+            raise SpoolClosed
         if self._records is None:
             self._records = self.open(RECORDS)
         return self._records
@@ -134,6 +147,9 @@ class Sheets:
     def _lay(self, descriptor: int) -> None:
         path, _ = self._files[descriptor]
         blank = os.open(path, _APPEND, _PRIVATE)
+        if blank == descriptor:  # it was closed, and so the lowest one that is free
+            os.set_inheritable(descriptor, True)  # noqa: FBT003 - it takes no names
+            return
         os.dup2(blank, descriptor, inheritable=True)
         os.close(blank)
 
@@ -144,9 +160,16 @@ class Sheets:
     def give(self, spool: AttemptSpool) -> None:
         """Move sheets that were written on into the folder of the attempt; writing goes on."""
         for descriptor, (path, name) in self._files.items():
-            if descriptor not in self._taken and os.fstat(descriptor).st_size:
+            if descriptor not in self._taken and self._is_written(descriptor):
                 spool.adopt(path, name)
                 self._taken.add(descriptor)
+
+    def _is_written(self, descriptor: int) -> bool:
+        try:
+            return os.fstat(descriptor).st_size > 0
+        except OSError:  # user code has closed it
+            self._lay(descriptor)
+            return False
 
     def renew(self) -> None:
         """Lay blank sheets where the attempt took them."""
@@ -172,14 +195,30 @@ def rescue_sheets(spool: Path, number: int) -> None:
     now.unlink()
 
 
+def found(spool: Path, store: str) -> int:
+    """Make a worker's folder, name its store in it, and return the descriptor of its lock."""
+    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (spool / LOCK).write_text(store)
+    lock = own(spool)
+    assert lock is not None, "the folder of a new worker has one owner"
+    return lock
+
+
+def is_left_by(store: str, spool: Path) -> bool:
+    """Tell whether a folder is that of a worker of a store, and nothing else of the same name."""
+    try:
+        return is_id(spool.name) and (spool / LOCK).read_text() == store
+    except OSError:
+        return False
+
+
 def own(spool: Path) -> int | None:
-    """Make or take a worker's folder and return the descriptor of its lock.
+    """Take a worker's folder and return the descriptor of its lock.
 
     The lock is held as long as the descriptor is open, so that it ends with its process. None
     when another process has it: the folder's worker lives, or somebody else took it over.
     """
-    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(spool / "lock", _APPEND, _PRIVATE)
+    lock = os.open(spool / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

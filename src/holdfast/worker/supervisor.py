@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from holdfast.core.clock import SystemClock
@@ -36,7 +37,7 @@ from holdfast.worker.pool import STALLED_SECONDS, Pool
 from holdfast.worker.reaper import Reaper
 from holdfast.worker.shipper import ShipperSetup
 from holdfast.worker.sidecar import Sidecar
-from holdfast.worker.spool import leases_in, own
+from holdfast.worker.spool import found, leases_in
 
 if TYPE_CHECKING:
     from holdfast.core.config import Settings
@@ -85,24 +86,21 @@ class Supervisor:
                 return BROKEN
             while not self._finished():
                 self._turn()
-            return FENCED if self._fenced else OK
+            return FENCED if self._fenced and self._drain_until is None else OK
         finally:
             self._end()
 
     def _start(self) -> bool:
         self._store.prepare()
-        self._spool_lock = own(self._spool)
+        self._spool_lock = found(self._spool, self._store.url)
         proc.become_subreaper()
         self._waiter.on_signals((signal.SIGTERM, signal.SIGINT), self._ask_to_stop)
         self._waiter.watch(self._ear, self._rung)
         self._pool.fill()
-        Observer(
-            self._store.workers,
-            self._me.worker_id,
-            self._settings.worker.lease_seconds,
-            self._clock,
-        ).look_around()
-        self._reaper.run_once()
+        lease = self._settings.worker.lease_seconds
+        observer = Observer(self._store.workers, self._me.worker_id, lease, self._clock)
+        Duty("look around", lease, observer.look_around).run_if_due(self._clock)
+        Duty("reaper", lease, self._reaper.run_once).run_if_due(self._clock)
         while not self._pool.ready and self._pool.unready is None and self._drain_until is None:
             self._waiter.wait(1.0)
         if not self._app_is_usable():
@@ -190,6 +188,9 @@ class Supervisor:
         for lease in lost:
             emit(AttemptFenced(*lease))
         settlements.clear()
+        if claims is None:
+            self._fence(b"")
+            return
         self._take(claims, now)
 
     def _take(self, claims: list[Claim], now: float) -> None:
@@ -207,13 +208,14 @@ class Supervisor:
 
     def _hand_out(self, now: float) -> None:
         backlog = self._desk.backlog
+        if self._drain_until is not None:
+            backlog.extend(self._pool.take_back_all())
+            self._desk.release(backlog, "deploy")
+            backlog.clear()
         for _ in range(len(backlog)):
             held = backlog.popleft()
             if not self._pool.give(held):
                 backlog.append(held)
-        if self._drain_until is not None:
-            self._desk.release(backlog, "deploy")
-            backlog.clear()
         while backlog and now - backlog[0].held_since > _BACKLOG_SECONDS:
             self._desk.release([backlog.popleft()], "busy")
 
@@ -241,6 +243,11 @@ class Supervisor:
             for held in child.running:
                 if held.lease in asked:
                     self._limits.ask(child, held, Asked("cancel", by=asked[held.lease]))
+        backlog = self._desk.backlog
+        backlog.extend(self._pool.take_back(asked))
+        for held in [held for held in backlog if held.lease in asked]:
+            backlog.remove(held)
+            self._desk.release([held], "busy")  # the store makes it cancelled
 
     def _promote(self) -> None:
         due = self._store.runs.next_due()
@@ -282,7 +289,6 @@ class Supervisor:
         self._store.workers.set_state(self._me.worker_id, WorkerState.DRAINING)
 
     def _drain(self, now: float) -> None:
-        self._desk.backlog.extend(self._pool.take_back_all())
         assert self._drain_until is not None
         if now < self._drain_until:
             return
@@ -310,7 +316,8 @@ class Supervisor:
         self._ear.close()
         self._waiter.close()
         if self._sidecars and not self._fenced:
-            self._store.workers.set_state(self._me.worker_id, WorkerState.STOPPED)
+            with suppress(StoreUnavailable):  # then its silence tells the others
+                self._store.workers.set_state(self._me.worker_id, WorkerState.STOPPED)
             emit(WorkerStopped(self._me.worker_id))
         self._store.close()
         if not list(leases_in(self._spool)):

@@ -11,6 +11,9 @@ INSERT INTO worker_task (worker_id, task, shared) VALUES (:worker_id, :task, :sh
 -- 0 rows: others hold this worker for dead.
 UPDATE worker SET beat = beat + 1, seen_at = :now WHERE worker_id = :worker_id AND state < 2
 
+-- name: living_worker
+SELECT worker_id FROM worker WHERE worker_id = :worker_id AND state < 2
+
 -- name: set_worker_state
 UPDATE worker SET state = :state, seen_at = :now WHERE worker_id = :worker_id AND state < :state
 
