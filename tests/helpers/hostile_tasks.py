@@ -1,5 +1,7 @@
 """Tasks that do what tasks should not do."""
 
+# ruff: noqa: ASYNC240 - blocking the loop is the point
+
 from __future__ import annotations
 
 import asyncio
