@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.factories import a_run, a_worker, claim, enqueue
+from helpers.factories import a_run, a_settlement, a_worker, claim, enqueue
 
 
 def test_a_queue_is_there_from_its_first_run_on(store):
@@ -81,3 +81,21 @@ def test_the_runs_ahead_are_those_that_would_be_claimed_before(store):
     claimed = claim(store, a_worker(store), 2, queues=["default"])
     assert [urgent, older] == [c.run_id for c in claimed]
     assert 0 == store.queues.ahead_of(run)
+
+
+def test_a_free_slot_of_a_key_is_not_kept_by_a_run_of_a_paused_queue(store):
+    worker = a_worker(store)
+    first = enqueue(store, queue="held", concurrency_key="k")
+    waiting = enqueue(store, queue="paused", concurrency_key="k")
+    wanted = enqueue(store, queue="open", concurrency_key="k")
+    (held,) = claim(store, worker)
+    assert [] == claim(store, worker, count=10)
+    store.queues.pause("paused", by="anna")
+
+    store.leases.settle(worker, [a_settlement(held)])
+
+    (after,) = claim(store, worker, count=10)
+    assert (first, wanted) == (held.run_id, after.run_id)
+    store.queues.resume("paused")
+    store.leases.settle(worker, [a_settlement(after)])
+    assert [waiting] == [c.run_id for c in claim(store, worker, count=10)]

@@ -145,7 +145,7 @@ class Supervisor:
             Duty("progress", 0.5, self._store_progress),
             Duty("reaper", 1.0, self._reaper.run_once),
             Duty("reconcile", settings.lease_seconds, self._reconcile),
-            Duty("unblock", settings.lease_seconds, self._store.leases.unblock_idle_keys),
+            Duty("unblock", settings.beat_seconds, self._store.leases.unblock_idle_keys),
             Duty("janitor", 60.0, self._janitor.run_once),
         ]
 

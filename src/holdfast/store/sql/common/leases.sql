@@ -29,8 +29,11 @@ WHERE state = 'queued' AND blocked = 0 AND run_id IN (
         ORDER BY priority DESC, run_id LIMIT :limit) AS some)
 
 -- name: blocked_with_key
+-- Not one of a paused queue: it would keep the slot from the others without using it.
 SELECT run_id FROM live
 WHERE concurrency_key = :concurrency_key AND state = 'queued' AND blocked = 1
+  AND NOT EXISTS (SELECT 1 FROM queue q
+                  WHERE q.name = live.queue AND q.paused_at IS NOT NULL)
 ORDER BY priority DESC, run_id LIMIT 1
 
 -- name: unblock
