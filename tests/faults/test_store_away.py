@@ -78,8 +78,7 @@ def small_disk(folder):
     place = folder / "small"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(place)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a file system is not allowed here")
+    subprocess.run(mount, check=True)
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
