@@ -264,9 +264,11 @@ def write_bytes(numbers):
 
 
 @app.task
-def long_line(size):
-    print("x" * size)
-    os.write(1, b"y" * size + b"\n")
+def long_line(how, size):
+    if how == "print":
+        print("x" * size)
+    else:
+        os.write(1, b"x" * size + b"\n")
 
 
 @app.task

@@ -74,8 +74,9 @@ class Worker:
 
     def leftovers(self):
         """The living processes that its attempts have started, executors aside."""
-        own = {self.pid, *proc.children(self.pid)}
-        return [p for p in proc.marked(self.worker_id) if p not in own and is_alive(p)]
+        found = proc.marked(self.worker_id)
+        own = {self.pid, *proc.children(self.pid)}  # looked up last: an executor may just begin
+        return [pid for pid in found if pid not in own and is_alive(pid)]
 
     def signal(self, number):
         """Send a signal to the supervisor."""
