@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sqlite3
 import statistics
 import subprocess
@@ -34,6 +35,7 @@ LATENCY_RUNS = 300
 SINGLES = 2000
 LOG_MIB = 256
 PAIRS = 5
+START_SECONDS = 30.0
 
 
 def main() -> None:
@@ -102,8 +104,9 @@ def enqueue(app: App, folder: Path) -> dict[str, float]:
 def worker(folder: Path) -> Iterator[None]:
     """Run a worker as its users do, without the story of every run on its log."""
     store = f"sqlite:///{folder}/store/holdfast.db"
-    command = ["-m", "holdfast", "--store", store, "--app", "noops:app", "worker"]
-    process = subprocess.Popen([sys.executable, *command, "--log-level", "warning"], cwd=folder)
+    command = ["-m", "holdfast", "--app", "noops:app", "worker", "--log-level", "warning"]
+    environment = {**os.environ, "HOLDFAST_STORE": store}
+    process = subprocess.Popen([sys.executable, *command], cwd=folder, env=environment)
     try:
         yield
     finally:
@@ -117,7 +120,9 @@ def drain(app: App, waiting: int) -> float:
     def left() -> int:
         return sum(q.queued + q.running + q.scheduled for q in app.store.queues.list())
 
+    deadline = time.monotonic() + START_SECONDS
     while (at_start := left()) == waiting:
+        assert time.monotonic() < deadline, "the worker does not start"
         time.sleep(0.001)
     began = time.perf_counter()
     while left():

@@ -255,6 +255,15 @@ def whole_log(store, run, attempt=None):
     return log
 
 
+def assert_holds_every_line(log, witness):
+    """The log is an unbroken row of lines, and none that was written is missing."""
+    count = log.count(b"\n")
+    torn = log[log.rfind(b"\n") + 1 :]  # the last one may have been cut by the kill
+    assert "".join(f"line {n}\n" for n in range(count)).encode() + torn == log
+    assert f"line {count}".encode().startswith(torn)
+    assert count > int(witness[-1])
+
+
 def lines_of(path):
     """The whole lines that tasks have written to a file so far."""
     path = Path(path)
