@@ -180,5 +180,10 @@ def _spawn(
         pass_fds=descriptors,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, proc.MARKER: setup.worker_id, "PYTHONUNBUFFERED": "1"},
+        env={
+            **os.environ,
+            proc.MARKER: setup.worker_id,
+            "HOLDFAST_STORE": setup.store,
+            "PYTHONUNBUFFERED": "1",
+        },
     )

@@ -183,6 +183,7 @@ class Pool:
     def _start(self, *, shared: bool) -> None:
         setup = Setup(
             app=self._settings.app,
+            store=self._settings.store.url,
             worker_id=self._worker_id,
             spool=str(self._spool),
             number=self._number,

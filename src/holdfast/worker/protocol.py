@@ -28,6 +28,7 @@ class Setup(msgspec.Struct, frozen=True):
     """Tell a new executor what it is (the first frame on the line)."""
 
     app: str  # "module:name", or "" for commands only
+    store: str  # URL; an app that names no other enqueues to it
     worker_id: str
     spool: str  # the worker's folder in the spool
     number: int  # of the executor within the worker

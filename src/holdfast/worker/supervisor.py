@@ -121,7 +121,7 @@ class Supervisor:
         theirs, ours = self._pool.app_store, self._settings.store.url
         if theirs and sqlite_path(theirs) != sqlite_path(ours):
             problem = f"it enqueues to {theirs}, and this worker looks at {ours}; "
-            problem += "name one store for both, in holdfast.toml, HOLDFAST_STORE or --store"
+            problem += "name no store in the app, or give the worker the same: --store"
             emit(AppUnusable(self._settings.app, problem, ""))
             return False
         return True
