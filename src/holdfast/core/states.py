@@ -32,7 +32,6 @@ class AttemptOutcome(StrEnum):
 
 LIVE_STATES = frozenset({RunState.SCHEDULED, RunState.QUEUED, RunState.RUNNING})
 FINAL_STATES = frozenset(RunState) - LIVE_STATES
-RETRYABLE_STATES = FINAL_STATES
 
 ALLOWED: dict[RunState, frozenset[RunState]] = {
     RunState.SCHEDULED: frozenset({RunState.QUEUED, RunState.CANCELLED}),
