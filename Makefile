@@ -4,15 +4,18 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup system lint test demo faults package clean
+.PHONY: help setup system lint test demo faults torture bench package clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PYTEST := $(BIN)/pytest
-# Debian packages that tests need; each brings a command of the same name.
-SYSTEM_PACKAGES := faketime strace
+PEERS := .venv-bench
+PYTEST := $(BIN)/pytest --numprocesses auto
+# Debian packages that tests need, each with a command that it brings.
+SYSTEM_PACKAGES := faketime:faketime strace:strace postgresql:pg_ctlcluster \
+	mariadb-server:mariadb-install-db pgbouncer:pgbouncer iproute2:ip
+TORTURE := $(foreach name,SEED MINUTES WORKERS STORE,$(if $($(name)),--$(name) $($(name))))
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +33,9 @@ $(STAMP): pyproject.toml
 
 system: ## Install the Debian packages that tests need, unless they are there
 	@missing=(); \
-	for name in $(SYSTEM_PACKAGES); do command -v "$$name" >/dev/null || missing+=("$$name"); done; \
+	for pair in $(SYSTEM_PACKAGES); do \
+		command -v "$${pair#*:}" >/dev/null || missing+=("$${pair%:*}"); \
+	done; \
 	[ "$${#missing[@]}" -gt 0 ] || exit 0; \
 	as_root=(env DEBIAN_FRONTEND=noninteractive); \
 	if [ "$$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then as_root=(sudo "$${as_root[@]}"); fi; \
@@ -45,18 +50,30 @@ lint: setup ## Check style, format, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-test: setup system lint ## Check everything, then run every test but the torture
-	$(PYTEST) --ignore=tests/torture
+test: setup system lint ## Check everything, then run every test
+	$(PYTEST)
 
 demo: setup ## See what Holdfast does when things die
 	$(BIN)/python examples/demo/demo.py
 
-faults: setup system ## Break real things and see that the promises hold
-	$(PYTEST) tests/faults
+faults: setup system ## Break real things, longer and harder than `make test` does
+	FAULTS=heavy $(PYTEST) tests/faults
+
+torture: setup system ## Break workers for ten minutes, then check all that happened (SEED=, MINUTES=, WORKERS=, STORE=)
+	PYTHONPATH=tests $(BIN)/python -m torture $(TORTURE)
+
+bench: $(PEERS)/.installed ## Measure beside peers and the bare ceiling (STORE=postgresql; BENCH="--only drain --quick": a part)
+	$(PEERS)/bin/python -m bench $(if $(STORE),--store $(STORE)) $(BENCH)
+
+$(PEERS)/.installed: pyproject.toml bench/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[postgres]' --requirement bench/requirements.txt
+	@touch $@
 
 package: setup ## Build the wheel and the source archive in dist/
 	$(BIN)/python -m build --outdir dist
 
-clean: ## Remove .venv, dist and caches
-	rm -rf $(VENV) dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
+clean: ## Remove virtual environments, dist and caches
+	rm -rf $(VENV) $(PEERS) dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests bench -type d -name __pycache__ -prune -exec rm -rf {} +

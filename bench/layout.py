@@ -33,6 +33,10 @@ PAYLOAD = "arguments TEXT, options TEXT, created_at INTEGER"
 ENDING = "finished_at INTEGER, result TEXT, error TEXT"
 HISTORY = f"""task TEXT, queue TEXT, priority INTEGER, {PAYLOAD}, state TEXT, attempt INTEGER,
     failures INTEGER, crashes INTEGER, {ENDING}"""
+ENDED = """state TEXT, failures INTEGER, crashes INTEGER, result TEXT, error TEXT,
+    attempt INTEGER, outcome TEXT, worker_id TEXT, started_at INTEGER, finished_at INTEGER,
+    cpu_ms INTEGER, peak_rss INTEGER, logged INTEGER, certificate TEXT"""
+ATTEMPT = "INSERT INTO attempt VALUES (?1, 1, 'succeeded', ?3, ?2, ?2, 1, 1, 0, NULL)"
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Layout:
     """Hold the statements of one layout; `{id}` stands for the type of ids.
 
     `enqueue` statements take (id, task, queue, priority, arguments, options, now), `end`
-    statements (id, now).
+    statements (id, now, worker).
     """
 
     name: str
@@ -67,6 +71,7 @@ def wide() -> Layout:
         (
             """UPDATE run SET state = 'succeeded', result = 'null', finished_at = ?2,
                worker_id = NULL WHERE run_id = ?1 AND attempt = 1 AND state = 'running'""",
+            ATTEMPT,
         ),
     )
 
@@ -94,6 +99,27 @@ def live_and_run(ending: str = "") -> Layout:
             "DELETE FROM live WHERE run_id = ?1 AND attempt = 1 AND state = 'running'",
             """UPDATE run SET state = 'succeeded', result = 'null', finished_at = ?2, attempt = 1,
                failures = 0, crashes = 0 WHERE run_id = ?1""",
+            ATTEMPT,
+        ),
+    )
+
+
+def ended_apart() -> Layout:
+    """Return the layout whose runs are written once, and end with one row elsewhere."""
+    apart = live_and_run()
+    return Layout(
+        "narrow live + run + ended",
+        (
+            *apart.tables,
+            f"CREATE TABLE ended (run_id {{id}} PRIMARY KEY, {ENDED}) WITHOUT ROWID",
+        ),
+        "live",
+        apart.enqueue,
+        apart.candidates,
+        (
+            apart.end[0],
+            """INSERT INTO ended VALUES (?1, 'succeeded', 0, 0, 'null', NULL, 1, 'succeeded', ?3,
+               ?2, ?2, 1, 1, 0, NULL)""",
         ),
     )
 
@@ -119,11 +145,18 @@ def moved_at_the_end() -> Layout:
                'succeeded', attempt, failures, crashes, ?2, 'null', NULL FROM live
                WHERE run_id = ?1 AND attempt = 1 AND state = 'running'""",
             "DELETE FROM live WHERE run_id = ?1 AND attempt = 1 AND state = 'running'",
+            ATTEMPT,
         ),
     )
 
 
-LAYOUTS = (wide(), live_and_run(), live_and_run(" WITHOUT ROWID"), moved_at_the_end())
+LAYOUTS = (
+    wide(),
+    live_and_run(),
+    live_and_run(" WITHOUT ROWID"),
+    ended_apart(),
+    moved_at_the_end(),
+)
 SHARED = (
     """CREATE INDEX claim_idx ON {waiting} (queue, priority DESC, run_id)
        WHERE state = 'queued' AND blocked = 0""",
@@ -134,7 +167,6 @@ SHARED = (
 )
 CLAIM = """UPDATE {waiting} SET state = 'running', attempt = attempt + 1, worker_id = ?2,
            claimed_at = ?3 WHERE run_id = ?1 AND state = 'queued'"""
-ATTEMPT = "INSERT INTO attempt VALUES (?1, 1, 'succeeded', ?2, ?3, ?3, 1, 1, 0, NULL)"
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -190,10 +222,9 @@ def drain(connection: sqlite3.Connection, layout: Layout) -> int:
             return drained
         connection.execute("BEGIN IMMEDIATE")
         for statement in layout.end:
-            has_time = "?2" in statement
-            values = [(row[0], NOW) if has_time else (row[0],) for row in found]
+            taken = 1 + ("?2" in statement) + ("?3" in statement)
+            values = [(row[0], NOW, WORKER)[:taken] for row in found]
             connection.executemany(statement, values)
-        connection.executemany(ATTEMPT, [(row[0], WORKER, NOW) for row in found])
         connection.execute("COMMIT")
         drained += len(found)
 

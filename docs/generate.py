@@ -7,7 +7,7 @@ import ast
 import logging
 import re
 import sys
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from inspect import getdoc, isclass, signature
 from pathlib import Path
@@ -46,7 +46,8 @@ ABOUT_STATES = """\
 From `running` a run goes back to `scheduled` or `queued` by a retry, a snooze, a release or the
 loss of its worker. From a final state only an operator brings it back: `holdfast retry`.
 `holdfast list` says `retrying` for a scheduled run that has failed before, and `blocked` for a
-queued one whose concurrency key is busy."""
+queued one whose concurrency key is busy, and `paused` for a running one whose writes wait until
+there is room for its log."""
 
 # Pieces of Markdown
 
@@ -182,7 +183,7 @@ def settings() -> str:
     """Return the page of the settings."""
     parts = [
         ABOUT_SETTINGS,
-        settings_table("", config.Settings, {"app"}),
+        settings_table("", config.Settings, {"app", "secrets"}),
     ]
     for part, kind in config_parts().items():
         parts += [f"## [{part}]", getdoc(kind) or "", settings_table(part, kind, None)]
@@ -192,8 +193,8 @@ def settings() -> str:
 def config_parts() -> dict[str, Any]:
     """Return the parts of the settings by name."""
     made = config.Settings()
-    names = [entry.name for entry in fields(made)]
-    return {name: type(getattr(made, name)) for name in names if name not in ("app", "warnings")}
+    values = {entry.name: getattr(made, entry.name) for entry in fields(made)}
+    return {name: type(value) for name, value in values.items() if is_dataclass(value)}
 
 
 def settings_table(part: str, kind: Any, only: set[str] | None) -> str:

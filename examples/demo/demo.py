@@ -133,8 +133,9 @@ def act_three(stage: Stage) -> None:
     certificate = read_certificate(run.attempts[0])
     assert certificate is not None
     peak = certificate.evidence.peak_rss or 0
-    stage.check("its certificate says so", kept=certificate.verdict == "oom(limit)")
-    stage.check(f"it was stopped at {peak // MIB} MiB", kept=256 * MIB < peak < 400 * MIB)
+    told = certificate.verdict in ("oom(cgroup)", "oom(limit)")  # by the kernel, or by sampling
+    stage.check("its certificate says so", kept=told)
+    stage.check(f"it was stopped at {peak // MIB} MiB", kept=255 * MIB < peak < 400 * MIB)
     stage.check("it waits for an operator", kept=run.state == RunState.QUARANTINED)
 
 
@@ -162,7 +163,7 @@ def act_four(stage: Stage) -> None:
 def is_whole(lines: list[str], witness: Path) -> bool:
     """Tell whether all lines that were written before the kill are there, in order."""
     numbers = [int(line.split()[0]) for line in lines]
-    written = int(witness.read_text())
+    written = int(witness.read_text().split()[-1])
     return numbers == list(range(1, len(numbers) + 1)) and len(numbers) in (written, written + 1)
 
 

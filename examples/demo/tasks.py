@@ -50,7 +50,8 @@ def pack(context: Context, folder: str, target: str) -> int:
         for number, file in enumerate(files, 1):
             archive.write(file, file.name)
             print(f"{number} {file.name}")
-            witness.write_text(str(number))  # for the demo: so many lines were written
+            with witness.open("a") as told:
+                told.write(f"{number}\n")  # for the demo: so many lines were written
             time.sleep(0.03)
     part.replace(target)
     return len(files)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-import msgspec
+from msgspec.structs import replace
 
+from holdfast import forks
 from holdfast.core import config
 from holdfast.core.errors import BadOption, ConfigError, TaskNotFound
 from holdfast.core.ids import RunId, is_id, new_id
+from holdfast.core.lazy import lazy
 from holdfast.core.models import COMMAND_TASK, NewRun, TaskOptions
 from holdfast.run import Run
 from holdfast.tasks import (
@@ -25,7 +27,6 @@ from holdfast.tasks import (
     FunctionBody,
     Task,
     check_options,
-    due_at,
     with_limits,
 )
 
@@ -49,17 +50,20 @@ class App:
         self.tasks: dict[str, Task] = {}
         self._register(COMMAND_TASK, AdHocCommandBody(), {})
 
-    @cached_property
+    @lazy
     def settings(self) -> config.Settings:
         """Return the settings; raises ConfigError with every problem at once."""
         return config.load(self._config_file, store=self._store_url)
 
-    @cached_property
+    @lazy
     def store(self) -> Store:
         """Open the store, and make it ready when it is new."""
-        from holdfast.store import open_store  # not before: `import holdfast` loads no driver
+        settings = self.settings.store
+        # A child forked while another thread imports a module would wait for that thread for ever.
+        with forks.away:
+            from holdfast.store import open_store  # not before: `import holdfast` loads no driver
 
-        store = open_store(self.settings.store)
+            store = open_store(settings)
         store.prepare()
         return store
 
@@ -112,14 +116,25 @@ class App:
             raise TaskNotFound(name=name, known=self.tasks)
         return self.tasks[name]
 
+    def enqueue(self, call: Call) -> Run:
+        """Commit a run for one call, as `call.task.enqueue` does, and return its handle."""
+        if call.task.connection is not None:
+            return self.enqueue_many([call])[0]
+        return Run(self.store.runs.insert_one(_new_run(call)), self.store)
+
     def enqueue_many(self, calls: Sequence[Call]) -> list[Run]:
         """Commit a run for each call, a thousand in a transaction, and return their handles.
 
         Raises StoreUnavailable when the store stopped accepting; then the runs of whole
-        transactions before it are there.
+        transactions before it are there. Calls of tasks that all have the same `connection` are
+        part of the transaction there, all of them or none.
         """
-        ids = self.store.runs.insert([_new_run(call) for call in calls])
-        return [Run(run_id, self.store) for run_id in ids]
+        new = [_new_run(call) for call in calls]
+        connection = _connection_of(calls)
+        if connection is None:
+            return [Run(run_id, self.store) for run_id in self.store.runs.insert(new)]
+        ids = self.store.runs.insert_within(new, connection)
+        return [Run(run_id, self.store, joined=True) for run_id in ids]
 
     def get_run(self, run_id: str) -> Run:
         """Return the handle of a run; raises RunNotFound."""
@@ -141,25 +156,22 @@ class App:
 
 
 def _new_run(call: Call) -> NewRun:
-    task = call.task
-    return NewRun(
-        run_id=RunId(_checked_id(task.run_id)),
-        task=task.name,
-        queue=task.queue_name,
-        priority=task.priority,
-        arguments=call.arguments,
-        options=msgspec.json.encode(task.options).decode(),
-        due_at=due_at(task),
-        shared=task.body.shared and task.options.memory is None,
-        dedupe_key=task.dedupe_key,
-        concurrency_key=task.concurrency_key,
-        concurrency_limit=task.concurrency_limit,
-    )
+    given = call.task.run_id
+    run_id = RunId(new_id() if given is None else _checked_id(given))
+    return replace(call.task.common, run_id=run_id, arguments=call.arguments)
 
 
-def _checked_id(run_id: str | None) -> str:
-    if run_id is None:
-        return new_id()
+def _connection_of(calls: Sequence[Call]) -> Any:
+    connection = calls[0].task.connection if calls else None
+    for call in calls:
+        if call.task.connection is not connection:
+            expected = "the same one for all calls that are enqueued at once"
+            value = [connection, call.task.connection]
+            raise BadOption(option="connection", value=value, expected=expected)
+    return connection
+
+
+def _checked_id(run_id: str) -> str:
     if not is_id(run_id):
         expected = "a UUID in lower case, such as holdfast.new_id() makes"
         raise BadOption(option="run_id", value=run_id, expected=expected)
@@ -185,8 +197,9 @@ def load_app(path: str) -> App:
     if not path:
         return App()
     module, _, name = path.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    with suppress(FileNotFoundError):  # it was deleted; the app may be found elsewhere
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
     found = getattr(import_module(module), name or "app", None)
     if not isinstance(found, App):
         kind = "nothing" if found is None else f"a {type(found).__name__}"

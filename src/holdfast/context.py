@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from holdfast.core import units
 from holdfast.core.models import Progress
+from holdfast.core.texts import shorten
 
 if TYPE_CHECKING:
     from holdfast.core.ids import RunId
 
+_LONGEST_TEXT = 500  # characters beside a progress
 Why = str  # "cancel", "timeout" or "deploy"
 
 
@@ -45,6 +47,10 @@ class Channel(Protocol):
         """Tell how far the task has come."""
         ...
 
+    def mask(self, value: str) -> None:
+        """Have a value masked from now on."""
+        ...
+
     @property
     def stop_asked(self) -> Why | None:
         """Return why the attempt was asked to stop, or None."""
@@ -66,14 +72,26 @@ class Context:
     def progress(self, done: float, total: float | None = None, text: str = "") -> None:
         """Tell how far the task has come: `done` of `total` in any unit, and a few words.
 
-        Raises BadOption for what is no finite number. Cheap: at most one value in half a second
-        is stored, and always the last one.
+        Raises BadOption for what is no finite number; a long text is cut. Cheap: at most one value
+        in half a second is stored, and always the last one.
         """
         units.check_number(done, option="done")
         if total is not None:
             units.check_number(total, option="total")
-        clean = str(text).encode("utf-8", "replace").decode()
-        self._channel.progress(Progress(float(done), total, clean))
+        clean = shorten(str(text), _LONGEST_TEXT).encode("utf-8", "replace").decode()
+        whole = None if total is None else float(total)
+        self._channel.progress(Progress(float(done), whole, clean))
+
+    def mask(self, value: str | bytes) -> None:
+        """Have a secret replaced by ``***`` in the log from now on, before it leaves this host.
+
+        For values learned at run time; those of environment variables are named in the setting
+        `secrets`. Also masked are its forms in JSON, URLs and base64, and what is kept of an
+        exception. Best effort: what is turned round or encrypted is not found. A value of fewer
+        than six bytes is not masked, and the log says so.
+        """
+        text = value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
+        self._channel.mask(text)
 
     @property
     def is_cancelled(self) -> bool:

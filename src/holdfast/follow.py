@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 5.0  # how long a shipper usually needs at most to send the rest of a log
 _RENEW_SECONDS = 5.0  # how often interest is renewed
-_NOTHING_WRITTEN = LogEnd(size=0, lines=0, crc=0, missing=None)
+NOTHING_WRITTEN = LogEnd(size=0, lines=0, crc=0, missing=None)
 
 
 class Quiet(NamedTuple):
@@ -37,6 +37,7 @@ def follow(
     run_id: RunId,
     *,
     attempt: int | None = None,
+    first: int = 1,
     offset: int = 0,
     poll: float = 0.05,
     patience: float = PATIENCE_SECONDS,
@@ -44,16 +45,16 @@ def follow(
     """Yield the log of a run with the number of the attempt, until it is complete.
 
     First come the chunks of an attempt in their order, then its LogEnd; then the next attempt,
-    until the run has ended. With `attempt`, only that one. `offset` is the first byte wanted of
-    the first attempt. Whenever there is nothing to read, one Quiet is yielded before the wait of
-    `poll` seconds, so that a caller keeps control; ignore it freely.
+    until the run has ended. With `attempt`, only that one; else from the `first` one on. `offset`
+    is the first byte wanted of the first attempt. Whenever there is nothing to read, one Quiet is
+    yielded before the wait of `poll` seconds, so that a caller keeps control; ignore it freely.
 
     A log whose end is missing `patience` seconds after its attempt ended, because its host is
     away, does not hold up the attempts after it: they are read, and it is waited for at the end.
     Memory is bounded. Raises RunNotFound when the run is deleted meanwhile.
     """
     follower = _Follower(store, run_id, attempt)
-    follower.open(attempt or 1, offset)
+    follower.open(attempt or first, offset)
     return follower.items(poll, patience)
 
 
@@ -140,7 +141,7 @@ class _Follower:
 
     def _end(self, log: _Log, lease: Lease) -> LogEnd | None:
         if log.ended is not None and not log.ended.logged:
-            return _NOTHING_WRITTEN
+            return NOTHING_WRITTEN
         return self._store.logs.end(lease)
 
     def _learn(self, run: RunRecord, patience: float) -> bool:

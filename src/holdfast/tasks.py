@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import math
 import string
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from holdfast.core import units
+import msgspec
+
+from holdfast.core import names, units
 from holdfast.core.clock import SECOND
 from holdfast.core.errors import BadArguments, BadOption
-from holdfast.core.models import TaskOptions
+from holdfast.core.ids import RunId
+from holdfast.core.lazy import lazy
+from holdfast.core.models import NewRun, TaskOptions
 from holdfast.core.payload import Json, encode_arguments
 from holdfast.core.retry import MOST_RETRIES, Retry, RetryPolicy
 
@@ -22,8 +26,8 @@ if TYPE_CHECKING:
 
 Duration = float | str | timedelta
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
-LONGEST_NAME = 200  # characters
 MOST_AT_ONCE = 1_000_000
+FIRST_YEAR, LAST_YEAR = 1970, 9998  # what every time zone can show
 DEFAULT_OPTIONS = TaskOptions()
 
 
@@ -47,17 +51,35 @@ class FunctionBody:
         self.function = function
         self.takes_context = takes_context
 
-    @cached_property
+    @lazy
     def shared(self) -> bool:
         """Tell whether it is ``async def``: those share an executor's event loop."""
         return inspect.iscoroutinefunction(self.function)
 
-    @cached_property
+    @lazy
     def _signature(self) -> inspect.Signature:
         return inspect.signature(self.function)
 
+    @lazy
+    def _positional(self) -> tuple[float, float]:
+        """Return how many arguments it needs and takes without a name; nothing fits (inf, 0)."""
+        least, most = 0.0, 0.0
+        for parameter in self._signature.parameters.values():
+            needed = parameter.default is parameter.empty
+            match parameter.kind:
+                case parameter.POSITIONAL_ONLY | parameter.POSITIONAL_OR_KEYWORD:
+                    least, most = least + needed, most + 1
+                case parameter.VAR_POSITIONAL:
+                    most = math.inf
+                case parameter.KEYWORD_ONLY if needed:
+                    return math.inf, 0.0
+        return least - self.takes_context, most - self.takes_context
+
     def check(self, args: tuple[Json, ...], kwargs: dict[str, Json]) -> None:
         """Raise BadArguments when the function cannot be called like this."""
+        least, most = self._positional
+        if not kwargs and least <= len(args) <= most:
+            return  # as most calls are; to bind them costs more than to write them
         context = (None,) if self.takes_context else ()
         try:
             self._signature.bind(*context, *args, **kwargs)
@@ -73,8 +95,10 @@ class CommandBody:
     shared = False
 
     def __init__(self, template: Sequence[str] | str, *, shell: bool = False) -> None:
-        parts = (template,) if isinstance(template, str) else tuple(template)
-        if shell != isinstance(template, str) or not _are_texts(parts):
+        is_text = isinstance(template, str)
+        given = [template] if is_text else template
+        parts = tuple(given) if isinstance(given, list | tuple) else ()
+        if shell != is_text or not _are_texts(parts):
             expected = "a list of texts, or one text together with shell=True"
             raise BadOption(option="argv", value=template, expected=expected)
         self.template = template if isinstance(template, str) else parts
@@ -165,8 +189,7 @@ def _argument(name: str, value: Json) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Hold a task with checked arguments, ready for `app.enqueue_many`."""
 
     task: Task
@@ -176,8 +199,8 @@ class Call:
 class Enqueuer(Protocol):
     """Create runs from calls; the App is one."""
 
-    def enqueue_many(self, calls: Sequence[Call]) -> list[Run]:
-        """Commit a run for each call."""
+    def enqueue(self, call: Call) -> Run:
+        """Commit a run for a call."""
         ...
 
 
@@ -198,22 +221,41 @@ class Task:
     concurrency_key: str | None = None
     concurrency_limit: int = 1
     run_id: str | None = None
+    connection: Any = field(default=None, repr=False, compare=False)
     options: TaskOptions = DEFAULT_OPTIONS
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    @lazy
+    def common(self) -> NewRun:
+        """Return what all runs of this task are stored with, as one without id and arguments."""
+        return NewRun(
+            run_id=RunId(""),
+            task=self.name,
+            queue=self.queue_name,
+            priority=self.priority,
+            arguments="",
+            options=msgspec.json.encode(self.options).decode(),
+            due_at=due_at(self),
+            shared=self.body.shared and self.options.memory is None,
+            dedupe_key=self.dedupe_key,
+            concurrency_key=self.concurrency_key,
+            concurrency_limit=self.concurrency_limit,
+        )
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function directly, without store or worker."""
         if not isinstance(self.body, FunctionBody):
             raise BadOption(option="task", value=self.name, expected="a function to call directly")
         return self.body.function(*args, **kwargs)
 
-    def using(self, **changes: Any) -> Task:
+    def using(self, /, **changes: Any) -> Task:
         """Return this task with other options, for the next enqueue.
 
         `queue_name`, `priority` (-100..100, higher first), `run_after` (datetime, timedelta,
         seconds or ``"5m"``), `dedupe_key` (no second run while one with this key waits or runs),
         `concurrency_key` and `concurrency_limit` (how many runs of the key run at once),
         `timeout`, `memory`, `retries`, `crashes`, `run_id` (to repeat an enqueue whose answer
-        was lost). Raises BadOption.
+        was lost), `connection` (of psycopg, PyMySQL, sqlite3, SQLAlchemy or Django: the run
+        is a part of the transaction that is open there). Raises BadOption.
         """
         limits = {name: changes.pop(name) for name in LIMITS if name in changes}
         if "run_after" in changes:
@@ -227,24 +269,39 @@ class Task:
         check_options(task)
         return task
 
-    def call(self, *args: Json, **kwargs: Json) -> Call:
+    def call(self, /, *args: Json, **kwargs: Json) -> Call:
         """Check arguments and return a call for `app.enqueue_many`; raises BadArguments."""
         self.body.check(args, kwargs)
         return Call(self, encode_arguments(args, kwargs))
 
-    def enqueue(self, *args: Json, **kwargs: Json) -> Run:
+    def enqueue(self, /, *args: Json, **kwargs: Json) -> Run:
         """Create a run and return its handle once it is committed.
 
+        With `using(connection=…)` the run is there when the transaction of that is committed.
         Raises BadArguments for values that are not JSON, StoreUnavailable when the store did
         not accept it; then nothing was enqueued.
         """
-        return self.app.enqueue_many([self.call(*args, **kwargs)])[0]
+        self.body.check(args, kwargs)
+        return self.app.enqueue(Call(self, encode_arguments(args, kwargs)))
 
-    def aenqueue(self, *args: Json, **kwargs: Json) -> Awaitable[Run]:
-        """Do as `enqueue`, without blocking the event loop."""
-        import asyncio
+    def aenqueue(self, /, *args: Json, **kwargs: Json) -> Awaitable[Run]:
+        """Do as `enqueue`, without blocking the event loop.
 
-        return asyncio.to_thread(self.enqueue, *args, **kwargs)
+        A `connection` is then the AsyncSession or AsyncConnection of SQLAlchemy; raises BadOption
+        for another one.
+        """
+        if self.connection is None:
+            import asyncio
+
+            return asyncio.to_thread(self.enqueue, *args, **kwargs)
+        if not hasattr(self.connection, "run_sync"):
+            expected = "SQLAlchemy's AsyncSession or AsyncConnection; with others, call enqueue()"
+            raise BadOption(option="connection", value=self.connection, expected=expected)
+        # It calls us where a sync session may be used, and the event loop goes on meanwhile.
+        awaitable: Awaitable[Run] = self.connection.run_sync(
+            lambda sync: replace(self, connection=sync).enqueue(*args, **kwargs)
+        )
+        return awaitable
 
 
 LIMITS = ("timeout", "memory", "retries", "crashes")
@@ -274,25 +331,15 @@ def with_limits(
 
 def check_options(task: Task) -> None:
     """Raise BadOption for an option of a task that has an impossible value."""
-    _check_name("name", task.name)
-    _check_name("queue_name", task.queue_name)
+    names.check_name(task.name, option="name")
+    names.check_queue_name(task.queue_name, option="queue_name")
     for option in ("dedupe_key", "concurrency_key"):
         if getattr(task, option) is not None:
-            _check_name(option, getattr(task, option))
+            names.check_key(getattr(task, option), option=option)
     low, high = LOWEST_PRIORITY, HIGHEST_PRIORITY
     units.check_whole(task.priority, option="priority", low=low, high=high)
     limit = task.concurrency_limit
     units.check_whole(limit, option="concurrency_limit", low=1, high=MOST_AT_ONCE)
-
-
-def _check_name(option: str, value: object) -> None:
-    if not (isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and _is_storable(value)):
-        expected = f"a text of 1 to {LONGEST_NAME} characters, without NUL or lone surrogates"
-        raise BadOption(option=option, value=value, expected=expected)
-
-
-def _is_storable(text: str) -> bool:
-    return "\0" not in text and text.encode(errors="ignore").decode() == text
 
 
 def _run_after(value: datetime | Duration | None) -> datetime | None:
@@ -303,6 +350,9 @@ def _run_after(value: datetime | Duration | None) -> datetime | None:
         return datetime.now(UTC) + wait
     if value.tzinfo is None:
         expected = "a datetime with a time zone, such as datetime.now(UTC)"
+        raise BadOption(option="run_after", value=value, expected=expected)
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        expected = f"a time in the years {FIRST_YEAR} to {LAST_YEAR}"
         raise BadOption(option="run_after", value=value, expected=expected)
     return value
 

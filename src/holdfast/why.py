@@ -13,7 +13,7 @@ from holdfast.core.clock import SECOND
 from holdfast.core.models import Progress, TaskOptions, WorkerState
 from holdfast.core.states import AttemptOutcome, RunState
 from holdfast.core.units import show_bytes, show_seconds
-from holdfast.core.verdict import Certificate, Evidence
+from holdfast.core.verdict import Certificate, Evidence, OutOfMemory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +85,7 @@ def _worker_line(store: Store, worker: WorkerRecord) -> str:
     return (
         f"worker {worker.worker_id} on {worker.host}: {worker.state.name.lower()}, "
         f"queues {queues}, executors {worker.executors}, seen {_ago(store, worker.seen_at)}"
+        f"{f', takes no new runs: {worker.trouble}' if worker.trouble else ''}"
     )
 
 
@@ -178,9 +179,13 @@ def _unserved(store: Store, record: RunRecord) -> Explanation | None:
         sentence = f"The run waits because no worker that is up serves queue {record.queue!r}."
     elif not able:
         sentence = f"The run waits because no worker that is up knows task {record.task!r}."
-    elif not any(worker in able for worker in serving):
+    elif not (fit := [worker for worker in serving if worker in able]):
         sentence = "The run waits because no worker that is up both "
         sentence += f"serves queue {record.queue!r} and knows task {record.task!r}."
+    elif all(worker.trouble for worker in fit):
+        hosts = ", ".join(sorted({worker.host for worker in fit}))
+        sentence = f"The run waits because its worker on {hosts} takes no new runs: "
+        sentence += f"{fit[0].trouble}."
     else:
         return None
     return Explanation(sentence, [_worker_line(store, worker) for worker in present])
@@ -207,6 +212,8 @@ def _running(store: Store, record: RunRecord) -> Explanation:
     sentence += f" ({_ago(store, since)} it began)"
     if record.cancel_by is not None:
         sentence += f" and is being stopped, because {record.cancel_by} cancelled it"
+    elif record.paused is not None:
+        sentence += f", and is paused until there is room for what it writes: {record.paused}"
     if worker is not None:
         sentence += _silence(store, worker)
     evidence = [_progress(record.progress)] if record.progress else []
@@ -238,10 +245,22 @@ def _ended(store: Store, record: RunRecord) -> Explanation:
     if not attempts:
         return Explanation(record.error or f"The run {record.state} without an attempt.", [])
     last = attempts[-1]
-    return Explanation(
-        _ending(record, last),
-        [*_facts(store, last), *(_earlier(store, attempts) if len(attempts) > 1 else [])],
-    )
+    evidence = _facts(store, last)
+    if record.state == RunState.QUARANTINED:
+        evidence.insert(0, _release(record, last))
+    if len(attempts) > 1:
+        evidence += _earlier(store, attempts)
+    return Explanation(_ending(record, last), evidence)
+
+
+def _release(record: RunRecord, last: AttemptRecord) -> str:
+    """Return how an operator releases a quarantined run, with more memory where it needs that."""
+    command = f"holdfast retry {record.run_id}"
+    certificate = read_certificate(last)
+    limit = msgspec.json.decode(record.options, type=TaskOptions).memory
+    if limit is not None and certificate and certificate.verdict.startswith("oom"):
+        return f"to release it: {command} --memory {show_bytes(2 * limit).replace(' ', '')}"
+    return f"to release it, once its cause is mended: {command}"
 
 
 def _ending(record: RunRecord, last: AttemptRecord) -> str:
@@ -254,8 +273,7 @@ def _ending(record: RunRecord, last: AttemptRecord) -> str:
         case RunState.CANCELLED if last.outcome != AttemptOutcome.CANCELLED:
             return record.error or "The run was cancelled while it waited."
         case RunState.QUARANTINED:
-            crashes = f"{record.crashes} crash" + ("es" if record.crashes != 1 else "")
-            return f"The run is quarantined after {crashes}, the last one: {how}"
+            return record.error or how
         case RunState.CANCELLED:
             return f"The run was cancelled in attempt {last.attempt}: {how}"
         case _:
@@ -306,8 +324,10 @@ def _end_lines(evidence: Evidence) -> list[str]:
     if asked is not None:
         lines.append(f"asked to stop: {asked.reason}" + (f", by {asked.by}" if asked.by else ""))
         lines.append(f"needed SIGKILL: {'yes' if evidence.needed_kill else 'no'}")
-    if evidence.oom_kills:
-        lines.append(f"out-of-memory kills of the kernel meanwhile: {evidence.oom_kills}")
+    if evidence.stopped_processes:
+        lines.append(f"processes ended with it: {evidence.stopped_processes}")
+    if evidence.oom is not None:
+        lines.append(_oom_line(evidence.oom))
     if evidence.neighbours:
         lines.append(f"other attempts in the same executor: {evidence.neighbours}")
     death = evidence.worker_death
@@ -317,6 +337,12 @@ def _end_lines(evidence: Evidence) -> list[str]:
             f"its worker: {death.cause}{f', {death.detail}' if death.detail else ''}{seen}"
         )
     return lines
+
+
+def _oom_line(oom: OutOfMemory) -> str:
+    limit = f", limit {show_bytes(oom.limit)}" if oom.limit is not None else ""
+    where = f" in {oom.cgroup}{limit}" if oom.cgroup else ""
+    return f"killed for lack of memory: {oom.kills}{where}, known by: {oom.known_by}"
 
 
 def _signal(number: int) -> str:
@@ -333,6 +359,9 @@ def _cost_lines(evidence: Evidence) -> list[str]:
     wall = f"time: {show_seconds(evidence.wall_seconds)}"
     if evidence.cpu_seconds is not None:
         wall += f", {show_seconds(evidence.cpu_seconds)} of CPU"
+    if evidence.paused_seconds:
+        paused = show_seconds(evidence.paused_seconds)
+        wall += f", {paused} paused for want of room for its log"
     return [memory, wall] if evidence.peak_rss is not None or limit else [wall]
 
 

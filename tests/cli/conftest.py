@@ -8,8 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.databases import a_template, fresh_store, settings_for
+from helpers.disks import disk
 from holdfast.cli.main import commands
 from holdfast.store import open_store
+
+__all__ = ["disk"]
 
 
 @pytest.fixture(scope="session")

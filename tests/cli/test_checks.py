@@ -7,6 +7,9 @@ import pytest
 
 from helpers.factories import a_worker
 from holdfast.cli import checks, errors
+from holdfast.core.config import WorkerSettings
+from holdfast.worker import cgroup
+from holdfast.worker.disk import mount_of
 
 MOUNTS = r"""
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -34,7 +37,7 @@ def findings(holdfast, *arguments):
     ],
 )
 def test_the_closest_mount_tells_the_file_system(folder, kind):
-    assert kind == checks.file_system_of(Path(folder), MOUNTS)
+    assert kind == mount_of(Path(folder), MOUNTS)[1]
 
 
 def test_a_sound_store_is_found_sound(live, holdfast):
@@ -46,6 +49,25 @@ def test_a_sound_store_is_found_sound(live, holdfast):
     assert "error" not in found
     assert any("journal mode wal, synchronous full" in line for line in found["ok"])
     assert any("Workers that are up: 1, on lathe" in line for line in found["ok"])
+
+
+def test_who_holds_memory_limits_is_said(live, holdfast):
+    place = cgroup.find()
+    assert not place.why_not
+
+    _, found = findings(holdfast)
+
+    assert f"Memory limits are held by the kernel: {place.limits}, {place.memory}." in found["ok"]
+
+
+def test_limits_that_can_be_overshot_are_a_warning(live, holdfast, monkeypatch):
+    monkeypatch.setattr(cgroup, "find", lambda: cgroup.Place(2, "/x", why_not="no right to /x"))
+
+    _, found = findings(holdfast)
+
+    assert (
+        "Memory limits are held by sampling, so a hungry task can overshoot: no right to /x."
+    ) in found["warning"]
 
 
 def test_a_missing_worker_is_a_warning(live, holdfast):
@@ -103,11 +125,43 @@ def test_a_disk_that_fills_up_is_told(free, level, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "level"), [(("wal", "normal"), "error"), (("delete", "full"), "error")]
+    ("found", "level"), [(("wal", 2), "ok"), (("wal", 1), "error"), (("delete", 2), "error")]
 )
-def test_a_store_that_can_lose_runs_is_an_error(settings, level, store, monkeypatch):
-    monkeypatch.setattr(store, "durability", lambda: settings)
+def test_a_store_that_can_lose_runs_is_an_error(found, level, store, monkeypatch):
+    monkeypatch.setattr(store, "durability", lambda: store.database.dialect.durability(*found))
 
     (finding,) = checks.check_durability(store)
 
     assert level == finding.level
+
+
+@pytest.mark.parametrize(
+    ("settings", "level", "words"),
+    [
+        ({}, "ok", "may hold 10.0 GiB; of 64.0 MiB that are free on its disk, 16.0 MiB are kept"),
+        ({"spool_keep_free_bytes": 100 << 20}, "warning", "who writes much is slowed down"),
+        ({"spool_keep_free_bytes": 1 << 30}, "error", "a worker would begin nothing"),
+    ],
+)
+def test_what_the_spool_may_hold_is_told(disk, settings, level, words):
+    *_, finding = checks.check_spool(WorkerSettings(**settings), disk("64M").path)
+
+    assert level == finding.level
+    assert words in finding.sentence
+
+
+def test_a_spool_that_cannot_be_freed_is_a_warning(disk):
+    found = list(checks.check_spool(WorkerSettings(), disk(kind="ramfs").path))
+
+    assert ["ok", "warning", "ok"] == [finding.level for finding in found]
+    assert "takes room there until its attempt has ended" in found[1].sentence
+
+
+def test_a_spool_that_can_only_be_read_is_an_error(disk):
+    made = disk()
+    made.remount("ro")
+
+    (finding,) = checks.check_spool(WorkerSettings(), made.path)
+
+    assert "error" == finding.level
+    assert "Read-only file system" in finding.sentence

@@ -9,12 +9,11 @@ import pytest
 from helpers import logs
 from helpers.factories import a_run, a_worker, claim_one, enqueue, settle
 from holdfast.cli import errors
-from holdfast.cli.options import past_time
 from holdfast.cli.start import read_arguments
 from holdfast.core.clock import SECOND
-from holdfast.core.errors import BadOption
-from holdfast.core.models import COMMAND_TASK, TaskOptions
+from holdfast.core.models import COMMAND_TASK, Lease, TaskOptions
 from holdfast.core.states import RunState
+from holdfast.core.usage import Usage
 from holdfast.core.verdict import Evidence, judge
 
 APP = """
@@ -67,9 +66,14 @@ def test_list_names_what_a_waiting_run_waits_for(live, holdfast):
         enqueue(live, concurrency_key="one")
     live.leases.settle_and_claim(worker_id, [], {False: 2}, ["*"])
 
+    still = enqueue(live, queue="still")
+    live.leases.settle_and_claim(worker_id, [], {False: 1}, ["still"])
+    live.leases.set_paused({Lease(still, 1): "no room"})
+
     labels = {run["label"] for run in in_json(holdfast("list", "--json"))}
 
-    assert {"retrying", "running", "blocked"} == labels
+    assert {"retrying", "running", "blocked", "paused"} == labels
+    assert "no room" in holdfast("list").stdout
 
 
 def test_list_shows_the_command_line_of_a_command(live, holdfast):
@@ -156,6 +160,21 @@ def test_show_tells_the_story_of_a_run(failed, holdfast):
     assert failed in out
     assert "The run failed in attempt 1: Its command ended with exit code 3." in out
     assert "5.0 MiB" in out
+
+
+def test_show_draws_what_an_attempt_took(live, holdfast):
+    run_id, claimed = a_run(live, "running")
+    live.leases.set_usage({claimed.lease: Usage(1.0, [1 << 20, 8 << 20], [0.0, 1.5])})
+    lines = holdfast("show", run_id).stdout.splitlines()
+
+    assert [
+        "What attempt 1 took in 2 s:",
+        "memory      ▂█  up to 8.0 MiB",
+        "cpu         ▁█  up to 1.5 CPU",
+    ] == lines[-3:]
+    assert {"every": 1.0, "memory": [1 << 20, 8 << 20], "cpu": [0.0, 1.5]} == (
+        in_json(holdfast("show", run_id, "--json"))["usage"]
+    )
 
 
 def test_show_gives_programs_the_attempts_and_the_explanation(failed, holdfast):
@@ -294,6 +313,17 @@ def test_retry_replaces_the_limits_that_are_given(live, holdfast):
     assert TaskOptions(timeout=10, memory=2 << 30) == stored
 
 
+@pytest.mark.parametrize("limit", [("--memory", "much"), ("--memory", "0"), ("--timeout", "-1s")])
+def test_retry_refuses_a_limit_that_is_not_possible_and_leaves_the_run(limit, live, holdfast):
+    run_id, _ = a_run(live, "quarantined")
+
+    done = holdfast("retry", run_id, *limit)
+
+    assert errors.USAGE == done.exit_code
+    assert f"{limit[0][2:]}={limit[1]!r} is not possible: expected" in done.stderr
+    assert "quarantined" == live.runs.get(run_id).state
+
+
 def test_nothing_to_do_is_no_success(live, holdfast):
     assert errors.FAILED == holdfast("retry", "--all", "--yes").exit_code
 
@@ -317,6 +347,7 @@ def test_enqueue_reads_json_text_and_names(live, app, holdfast):
         (['a="x"', "b=x", "c={}"], [], {"a": "x", "b": "x", "c": {}}),
         (['"a=b"', "x-y=1"], ["a=b", "x-y=1"], {}),
         (["url=http://host/?q=1"], [], {"url": "http://host/?q=1"}),
+        (["1 2", "0x10", "-", '"[1"'], ["1 2", "0x10", "-", "[1"], {}),
     ],
 )
 def test_arguments_are_json_where_they_are_json(texts, args, kwargs):
@@ -391,6 +422,17 @@ def test_workers_are_listed(live, holdfast):
 
     assert (worker_id, "up", ["mail"]) == (worker["worker_id"], worker["state"], worker["queues"])
     assert worker_id[-12:] in holdfast("workers").stdout
+
+
+def test_a_worker_that_takes_no_new_runs_says_so(live, holdfast):
+    worker_id = a_worker(live)
+    live.workers.set_trouble(worker_id, "no room")
+
+    assert "up, no room" in holdfast("workers").stdout
+    assert "no room" == in_json(holdfast("workers", "--json"))[0]["trouble"]
+
+    live.workers.set_trouble(worker_id, None)
+    assert "no room" not in holdfast("workers").stdout
 
 
 def test_tasks_are_those_of_the_workers_without_an_app(live, holdfast):
@@ -471,13 +513,3 @@ def test_help_documents_the_exit_codes(holdfast):
     out = " ".join(holdfast("--help").stdout.split())
 
     assert "Exit codes: 0 done; 1 the run failed" in out
-
-
-@pytest.mark.parametrize("text", ["2h", "2026-11-21T13:00", "2026-11-21T13:00+02:00", "90"])
-def test_a_past_time_is_an_age_or_a_moment(text):
-    assert past_time(text) > 0
-
-
-def test_a_past_time_that_is_neither_is_refused():
-    with pytest.raises(BadOption):
-        past_time("yesterday")

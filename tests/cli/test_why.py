@@ -8,7 +8,7 @@ from holdfast.core.clock import SECOND
 from holdfast.core.models import TaskOptions, WorkerState
 from holdfast.core.retry import Retry
 from holdfast.core.states import AttemptOutcome, RunState
-from holdfast.core.verdict import Asked, Evidence, Raised, WorkerDeath, judge
+from holdfast.core.verdict import Asked, Evidence, OutOfMemory, Raised, WorkerDeath, judge
 from holdfast.why import evidence_lines, explain
 
 
@@ -158,6 +158,18 @@ def test_queue_and_task_served_by_different_workers_are_not_enough(store, why):
     assert "both serves queue 'mail' and knows task 'shop.pack'" in why(run_id).sentence
 
 
+def test_a_run_that_only_workers_in_trouble_could_take_says_which_trouble(store, why):
+    first, second = a_worker(store), a_worker(store)
+    run_id = enqueue(store)
+    store.workers.set_trouble(first, "its disk is full")
+    assert "free executor" in why(run_id).sentence
+
+    store.workers.set_trouble(second, "its disk is full")
+
+    assert "its worker on lathe takes no new runs: its disk is full." in why(run_id).sentence
+    assert why(run_id).evidence[0].endswith("takes no new runs: its disk is full")
+
+
 @pytest.mark.parametrize(
     ("others", "words"), [(0, "0 runs are ahead"), (1, "1 run is ahead"), (3, "3 runs are ahead")]
 )
@@ -185,6 +197,14 @@ def test_a_running_run_says_where_and_since_when(store, why):
     assert "Attempt 1 runs on lathe since" in explanation.sentence
     assert "20 s ago" in explanation.sentence
     assert "progress: 3 of 10 (pages)" in explanation.evidence
+
+
+def test_a_running_run_that_stands_still_says_why(store, why):
+    run_id, claimed = a_run(store, "running")
+    store.leases.set_paused({claimed.lease: "the disk has 1.0 GiB free"})
+
+    expected = "is paused until there is room for what it writes: the disk has 1.0 GiB free."
+    assert why(run_id).sentence.endswith(expected)
 
 
 def test_a_running_run_says_who_cancelled_it(store, why):
@@ -250,21 +270,74 @@ def test_a_run_cancelled_before_its_first_attempt_says_so(store, why):
     assert "Cancelled by ann before it started." == why(run_id).sentence
 
 
-def test_a_quarantined_run_lists_the_cause_of_each_attempt(store, why):
-    run_id = enqueue(store)
+def crash(store, **evidence):
+    """Let the next attempt of the only run crash, and give the run up at the second crash."""
     worker_id = a_worker(store)
-    first = {"state": RunState.QUEUED, "crashes": 1, "certificate": certificate(signal=11)}
-    settle(store, worker_id, claim_one(store, worker_id), "crashed", **first)
-    last = {"crashes": 2, "certificate": certificate(signal=6)}
-    settle(store, worker_id, claim_one(store, worker_id), "crashed", **last)
+    claimed = claim_one(store, worker_id)
+    judged = judge(Evidence(**evidence))
+    state = RunState.QUARANTINED if claimed.crashes else RunState.QUEUED
+    settle(
+        store,
+        worker_id,
+        claimed,
+        "crashed",
+        state=state,
+        crashes=claimed.crashes + 1,
+        error=judged.sentence,
+        certificate=certificate(**evidence),
+    )
+
+
+def test_a_quarantined_run_lists_the_cause_of_each_attempt_and_the_way_out(store, why):
+    run_id = enqueue(store)
+    crash(store, signal=11)
+    crash(store, signal=6)
 
     explanation = why(run_id)
 
-    assert "quarantined after 2 crashes, the last one: Its executor crashed with SIGABRT" in (
-        explanation.sentence
+    assert (
+        "Quarantined after 2 crashes; attempt 1: Its executor crashed with SIGSEGV; "
+        "attempt 2: Its executor crashed with SIGABRT."
+    ) == explanation.sentence
+    assert explanation.sentence == store.runs.get(run_id).error
+    assert (
+        f"to release it, once its cause is mended: holdfast retry {run_id}"
+        == (explanation.evidence[0])
     )
     assert "SIGSEGV" in explanation.evidence[-2]
     assert "SIGABRT" in explanation.evidence[-1]
+
+
+def test_attempts_that_crashed_alike_are_named_together(store, why):
+    run_id = enqueue(store)
+    crash(store, signal=11)
+    crash(store, signal=11)
+
+    assert (
+        "Quarantined after 2 crashes; attempts 1, 2: Its executor crashed with SIGSEGV."
+    ) == why(run_id).sentence
+
+
+def test_crashes_before_a_release_are_no_cause_of_the_next_quarantine(store, why):
+    run_id = enqueue(store)
+    crash(store, signal=11)
+    crash(store, signal=11)
+    store.runs.retry(run_id)
+    crash(store, signal=6)
+    crash(store, signal=6)
+
+    assert (
+        "Quarantined after 2 crashes; attempts 3, 4: Its executor crashed with SIGABRT."
+    ) == why(run_id).sentence
+
+
+def test_a_run_quarantined_for_memory_names_the_release_with_more(store, why):
+    options = msgspec.json.encode(TaskOptions(memory=100 << 20)).decode()
+    run_id = enqueue(store, options=options)
+    crash(store, asked=Asked("memory", limit=100 << 20), peak_rss=105 << 20)
+    crash(store, asked=Asked("memory", limit=100 << 20), peak_rss=110 << 20)
+
+    assert f"to release it: holdfast retry {run_id} --memory 200MiB" == why(run_id).evidence[0]
 
 
 @pytest.mark.parametrize(
@@ -275,7 +348,12 @@ def test_a_quarantined_run_lists_the_cause_of_each_attempt(store, why):
         ({"wall_seconds": 4, "cpu_seconds": 2}, "time: 4 s, 2 s of CPU"),
         ({"asked": Asked("cancel", by="ann")}, "asked to stop: cancel, by ann"),
         ({"asked": Asked("cancel"), "needed_kill": True}, "needed SIGKILL: yes"),
-        ({"oom_kills": 2}, "out-of-memory kills of the kernel meanwhile: 2"),
+        (
+            {"oom": OutOfMemory("container", "cgroup", 2, 1 << 20, "/sys/fs/cgroup/a")},
+            "killed for lack of memory: 2 in /sys/fs/cgroup/a, limit 1.0 MiB, known by: cgroup",
+        ),
+        ({"oom": OutOfMemory("host", "count")}, "killed for lack of memory: 1, known by: count"),
+        ({"stopped_processes": 3}, "processes ended with it: 3"),
         ({"neighbours": 5}, "other attempts in the same executor: 5"),
         ({"worker_death": WorkerDeath("silent", "lathe", seen_by="w2")}, "its worker: silent, "),
         ({"stack": "main.py:3 in loop"}, "  main.py:3 in loop"),

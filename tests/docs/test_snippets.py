@@ -3,14 +3,15 @@
 A Python block that begins with `# file: NAME` is written to a new folder. The lines of a `console`
 block that begin with `$ ` are typed into a shell there, and print what follows them. Ids, times
 and sizes may differ, and … stands for anything. In the pages the host is `web1`, the person `ann`
-and the folder `/home/ann/shop`. Workers are started in the background.
+and the folder `/home/ann/shop`. Workers are started in the background. Where a page names a
+database on a server, there is one.
 """
 
 from __future__ import annotations
 
 import ast
-import getpass
 import os
+import pwd
 import re
 import select
 import signal
@@ -23,8 +24,11 @@ from pathlib import Path
 import pytest
 
 from helpers.pages import PAGES, ROOT, blocks, name_of
+from helpers.postgres import PostgresServer
+from holdfast.core.config import without_password
 
 WITHIN_SECONDS = 60
+DATABASE = "postgresql://shop:secret@db.example/shop"  # in the pages
 READ_ME = ROOT / "README.md"
 TYPED = [
     page
@@ -46,6 +50,7 @@ class Terminal:
     def __init__(self, folder):
         self.folder = folder
         self.workers = []
+        self.server = None
         programs = Path(sys.executable).parent
         self.environment = {
             **{name: value for name, value in os.environ.items() if name != "COLUMNS"},
@@ -69,6 +74,11 @@ class Terminal:
         """Type a line and return what it prints."""
         if re.match(r"pip install ", line):
             return ""  # tests/packaging does that
+        if DATABASE in line:
+            line = line.replace(DATABASE, self.a_database())
+        if match := re.fullmatch(r"export (\w+)=(\S+)", line):  # for the workers too
+            value = re.sub(r"\$(\w+)", lambda name: self.environment[name[1]], match[2])
+            self.environment[match[1]] = value
         if re.match(r"holdfast (--\S+ \S+ )*(up|worker)\b", line):
             return self.start_worker(line)
         mark = f"mark-{time.monotonic_ns()}"
@@ -78,10 +88,21 @@ class Terminal:
         self.shell.stdin.flush()
         return self._read_to(self.shell, mark.encode()).removesuffix("\n")
 
+    def a_database(self):
+        """Start a server and return its address."""
+        if self.server is None:
+            self.server = PostgresServer().start()
+        return self.server.url()
+
     def in_the_pages(self, text):
         """Return a text with the names that the pages give to things."""
         text = text.replace(str(self.folder), "/home/ann/shop")
-        for name, shown in ((socket.gethostname(), "web1"), (getpass.getuser(), "ann")):
+        if self.server is not None:
+            text = text.replace(self.server.url(), without_password(DATABASE))
+        for name, shown in (
+            (socket.gethostname(), "web1"),
+            (pwd.getpwuid(os.getuid()).pw_name, "ann"),
+        ):
             text = re.sub(rf"\b{re.escape(name)}\b", shown, text)
         return text
 
@@ -109,12 +130,16 @@ class Terminal:
             process.send_signal(signal.SIGTERM if process in self.workers else signal.SIGKILL)
         for process in (*self.workers, self.shell):
             process.communicate(timeout=WITHIN_SECONDS)
+        if self.server is not None:
+            self.server.stop()
 
 
 @pytest.fixture
 def terminal(tmp_path):
     """A terminal in an empty folder."""
-    terminal = Terminal(tmp_path)
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    terminal = Terminal(folder)
     yield terminal
     terminal.close()
 

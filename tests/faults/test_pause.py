@@ -1,4 +1,4 @@
-"""A worker stands still for longer than its lease, and then goes on as if nothing had been."""
+"""Fault 9: a worker stands still for longer than its lease, and goes on as if nothing had been."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_worker_that_was_stopped_longer_than_its_lease_is_fenced_and_comes_back(
     (folder / "go").touch()
 
     assert ("succeeded", ["lost", "succeeded"]) == (ended(run).state, outcomes(run))
-    assert "worker_died(silent)" == certificate(run, 0).verdict
+    assert "worker_died(stopped)" == certificate(run, 0).verdict
     assert WorkerState.DEAD == paused.record().state
     assert WorkerState.UP == other.record().state
     assert 1 == len(paused.events("WorkerFenced"))
@@ -113,6 +113,39 @@ def test_late_outcome_of_a_worker_on_another_host_is_refused(worker, tasks, fold
     assert (record, attempts) == (run.record, run.attempts)
     assert other.worker_id == attempts[1].worker_id
     assert 4 == len(lines_of("witness"))
+
+
+def test_whole_worker_that_stood_still_for_three_leases_is_fenced_everywhere(
+    worker, tasks, store, folder
+):
+    """Another host takes over; then first its executors go on, and later its supervisor."""
+    (folder / "machine-id").write_text("0123456789abcdef0123456789abcdef\n")
+    paused = worker(executors=2, under=[*OTHER_HOST, "sh"], **QUICK)
+    runs = [tasks.hold_and_deliver.enqueue(name, "go") for name in ("a", "b")]
+    old = [int(line.split()[2]) for line in wait_for_lines("witness", 2)]
+    before = worker.everything()
+
+    pause_all(before, store)
+    other = worker(executors=2, **QUICK)
+    lease = QUICK["lease_seconds"] / QUICK["beat_seconds"]  # in beats
+    wait_until(lambda: other.record().beat > 3 * lease, within=PATIENCE)
+    wait_for_lines("witness", 4)
+    (folder / "go").touch()
+    records = [ended(run) for run in runs]
+    attempts = [run.attempts for run in runs]
+    send(old, signal.SIGCONT)
+    late = wait_for_lines("witness", 8)[6:]
+    send(before, signal.SIGCONT)
+    wait_until(lambda: len(paused.events("WorkerStarted")) == 2, within=PATIENCE)
+
+    assert {"refused a 1", "refused b 1"} == set(late)
+    assert [f"{run.id} 2" for run in runs] == sorted(lines_of("sink"))
+    assert [["lost", "succeeded"]] * 2 == [outcomes(run) for run in runs]
+    assert {other.worker_id} == {many[1].worker_id for many in attempts}
+    assert (records, attempts) == ([run.record for run in runs], [run.attempts for run in runs])
+    assert 1 == len(paused.events("WorkerFenced"))
+    assert WorkerState.UP == other.record().state
+    assert 3 == tasks.add.enqueue(1, 2).result(PATIENCE)
 
 
 def test_everything_of_a_worker_stopped_and_continued_ends_in_one_final_state(

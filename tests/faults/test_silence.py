@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
+from helpers.clocks import FakedClock
 from helpers.waiting import wait_until
 from helpers.workers import PATIENCE, ended, holdfast, outcomes, wait_for_lines, whole_log
 from holdfast.core.models import WorkerState
@@ -19,26 +19,15 @@ seq -f 'after %.0f' {COUNT}
 """
 
 
-def library():
-    """The library that shows processes another time."""
-    found = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
-    assert found, "libfaketime is missing: make system"
-    return str(found[0])
-
-
 def test_log_of_a_command_that_was_silent_for_five_minutes_is_whole(worker, tasks, store, folder):
-    clock, fifo = folder / "clock", folder / "fifo"
-    clock.write_text("+0")
+    clock, fifo = FakedClock(folder / "clock"), folder / "fifo"
     os.mkfifo(fifo)
-    faked = ["env", f"LD_PRELOAD={library()}", f"FAKETIME_TIMESTAMP_FILE={clock}"]
-    faked += ["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_RESET=1"]
-    workers = [worker(executors=1, under=faked) for _ in range(2)]
+    workers = [worker(executors=1, under=clock.under) for _ in range(2)]
     run = tasks.app.run_command(["sh", "-c", SCRIPT])
     wait_for_lines("witness")
     beats = {here: here.record() for here in workers}
 
-    clock.with_suffix(".new").write_text(f"+{SILENCE}")
-    clock.with_suffix(".new").rename(clock)
+    clock.set(f"+{SILENCE}")
     for here, before in beats.items():
         wait_until(lambda: here.record().beat > before.beat + 1, within=PATIENCE)  # noqa: B023
         assert here.record().seen_at - before.seen_at > SILENCE * 1_000_000

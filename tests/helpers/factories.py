@@ -90,7 +90,8 @@ def a_settlement(claimed, outcome=AttemptOutcome.SUCCEEDED, **changes):
     """The settlement of a claim, as a worker would write it."""
     outcome = AttemptOutcome(outcome)
     values = {
-        "lease": claimed.lease,
+        "run_id": claimed.run_id,
+        "attempt": claimed.attempt,
         "outcome": outcome,
         "state": _STATE_AFTER[outcome],
         "started_at": claimed.claimed_at,
@@ -139,7 +140,7 @@ def reap(store):
     ids = []
     for worker in store.workers.gone_with_leases():
         held = store.leases.held(worker.worker_id)
-        settlements = [a_settlement(claimed, AttemptOutcome.LOST) for claimed in held]
+        settlements = [a_settlement(c, AttemptOutcome.LOST, reaped=True) for c in held]
         store.leases.settle(worker.worker_id, settlements)
         ids += [claimed.run_id for claimed in held]
     return ids

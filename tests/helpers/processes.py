@@ -6,7 +6,8 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
 from helpers.databases import settings_for
-from helpers.factories import a_new_run, a_worker, claim
+from helpers.factories import a_new_run, a_settlement, a_worker, claim
+from holdfast.core.config import StoreSettings
 from holdfast.store import open_store
 
 
@@ -44,3 +45,43 @@ def prepare(start, _number, folder):
     start.wait()
     store.prepare()
     return store.migrate()
+
+
+def compact_all(start, _number, folder):
+    """Compact logs while others do, until nothing is left; return how many steps that took."""
+    store = open_store(settings_for(folder))
+    start.wait()
+    steps = 0
+    while store.upkeep.compact():
+        steps += 1
+    store.close()
+    return steps
+
+
+def claim_and_settle(start, _number, url, limits, ids):
+    """Claim and settle runs with concurrency keys while others do, until all of them have ended.
+
+    Returns which limits were seen passed in the store: right after each claim, and each settling.
+    """
+    store = open_store(StoreSettings(url=url, wait_seconds=5.0))
+    worker_id = a_worker(store)
+    passed, held = [], []
+
+    def look(tx):
+        found = {key: tx.row("running_with_key", concurrency_key=key)[0] for key in limits}
+        passed.extend((key, count) for key, count in found.items() if count > limits[key])
+
+    start.wait()
+    while held or store.runs.live_among(ids):
+        claims = claim(store, worker_id, 4)
+        store.database.read(look)
+        held += claims
+        done, held = held[:2], held[2:]
+        settlements = [a_settlement(one) for one in done]
+        _, more = store.leases.settle_and_claim(worker_id, settlements, {False: 2}, ["*"])
+        store.database.read(look)
+        held += more
+        if not held:
+            store.leases.unblock_idle_keys()
+    store.close()
+    return passed

@@ -7,16 +7,19 @@ from __future__ import annotations
 import asyncio
 import collections
 import ctypes
+import fcntl
 import itertools
 import logging
 import multiprocessing
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 from holdfast import App, Retry
@@ -143,6 +146,27 @@ async def hold_async(name, until):
     note(f"end {name} {os.getpid()}")
 
 
+@app.task(takes_context=True)
+def hold_and_deliver(context, name, until):
+    """Wait for a file, then write to a sink that refuses those who come late."""
+    note(f"start {name} {os.getpid()}")
+    wait_for(until)
+    accepted = deliver(context.run_id, context.attempt)
+    note(f"{'accepted' if accepted else 'refused'} {name} {context.attempt}")
+
+
+def deliver(run_id, attempt):
+    """Write to a file of deliveries, unless a later attempt has been there before."""
+    with Path("sink").open("a+") as sink:
+        fcntl.flock(sink, fcntl.LOCK_EX)
+        sink.seek(0)
+        before = [line.split() for line in sink]
+        if any(run == run_id and int(number) > attempt for run, number in before):
+            return False
+        sink.write(f"{run_id} {attempt}\n")
+        return True
+
+
 # --- failures
 
 
@@ -227,6 +251,85 @@ def say_surrogate():
 
 
 @app.task
+def say_any(code):
+    """Say a character through each way that takes text."""
+    print("out", chr(code))
+    sys.stderr.write(f"err {chr(code)}\n")
+    logging.getLogger("shop").info("log %s", chr(code))
+
+
+@app.task
+def pour(megabytes):
+    """Write to descriptor 1, as code in C does, as fast as it goes."""
+    try:
+        for _ in range(megabytes):
+            data = memoryview(bytes(1 << 20))
+            while data:
+                data = data[os.write(1, data) :]
+    finally:
+        note("cleaned")
+
+
+@app.task
+def pour_in_transactions(how, until):
+    """Write while it holds the lock of the store, again and again."""
+    path = os.environ["HOLDFAST_STORE"].removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+        while not Path(until).exists():
+            connection.execute("BEGIN IMMEDIATE")
+            data = "x" * 300_000
+            if how == "print":
+                print(data)
+            else:
+                os.write(1, data.encode())
+            connection.execute("ROLLBACK")
+            time.sleep(0.005)
+
+
+@app.task
+def pour_twice(megabytes, until):
+    """Write much, and a little more once a file is there."""
+    pour(megabytes)
+    wait_for(until)
+    os.write(1, b"x")
+
+
+@app.task
+def shell(script):
+    subprocess.run(["sh", "-c", script], check=True)
+
+
+@app.task
+async def pour_async(megabytes):
+    note("start")
+    for _ in range(megabytes * 16):
+        sys.stdout.buffer.write(bytes(1 << 16))
+        await asyncio.sleep(0)
+
+
+@app.task
+def speak_when(until, how, lines):
+    """Wait for a file, then write lines in one of three ways."""
+    note("start")
+    wait_for(until)
+    for number in range(lines):
+        match how:
+            case "print":
+                print(f"line {number}")
+            case "fd":
+                os.write(1, f"line {number}\n".encode())
+            case "child":
+                subprocess.run(["echo", f"line {number}"], check=True)
+
+
+app.command(
+    "speak_when",
+    "until test -e {until}; do sleep 0.01; done; seq -f 'line %.0f' 0 {last}",
+    shell=True,
+)
+
+
+@app.task
 def say_in_every_way(name):
     """Write through each of the ways that output can take, each with numbered lines."""
     libc = ctypes.CDLL(None)
@@ -288,6 +391,16 @@ def count_lines(how, witness, until):
             os.write(1, f"line {number}\n".encode())
         note(number, witness)
         number += 1
+
+
+@app.task
+async def count_lines_async(witness, until):
+    number, is_over = 0, Path(until).exists
+    while not is_over():
+        print(f"line {number}\n", end="")
+        note(number, witness)
+        number += 1
+        await asyncio.sleep(0)
 
 
 app.command("count_lines", [sys.executable, "-c", COUNT, "{witness}", "{until}"])
@@ -362,6 +475,30 @@ def search(pattern, text):
     return bool(re.match(pattern, text))
 
 
+def _hang(event):
+    event.wait()
+
+
+@app.task
+def wait_in_thread():
+    thread = threading.Thread(
+        target=_hang, args=[threading.Event()], name="the-one-that-hangs", daemon=True
+    )
+    thread.start()
+    thread.join()
+
+
+async def _deeper(levels):
+    if levels > 1:
+        await _deeper(levels - 1)
+    await asyncio.sleep(1000)
+
+
+@app.task
+async def wait_deep_async(levels):
+    await _deeper(levels)
+
+
 @app.task
 async def stuck_in_c_async():
     note("start")
@@ -377,12 +514,78 @@ def eat(megabytes):
 
 
 @app.task
+async def eat_async(megabytes):
+    held = bytearray(megabytes << 20)
+    await asyncio.sleep(1000)
+    return len(held)
+
+
+@app.task
+def take(megabytes):
+    """Hold memory for a moment."""
+    return len(bytearray(megabytes << 20))
+
+
+@app.task
+def take_and_sleep(megabytes):
+    held = bytearray(megabytes << 20)
+    note(f"start {os.getpid()}")
+    time.sleep(1000)
+    return len(held)
+
+
+def _stay_forked(work):
+    child = os.fork()
+    if not child:
+        held = work()
+        time.sleep(1000)
+        os._exit(len(held) & 1)
+    return child
+
+
+@app.task
+def eat_in_forks(count, megabytes):
+    for child in [_stay_forked(lambda: bytearray(megabytes << 20)) for _ in range(count)]:
+        os.waitpid(child, 0)
+    time.sleep(1000)
+
+
+@app.task
+def share_with_forks(count, megabytes, seconds):
+    """Hold memory that forked children share, page by page."""
+    held = bytearray(megabytes << 20)
+    for _ in range(count):
+        _stay_forked(lambda: held)
+    time.sleep(seconds)
+    return len(held)
+
+
+def _hungry_child(megabytes):
+    return [sys.executable, "-c", f"held = bytearray({megabytes} << 20)"]
+
+
+@app.task
+def survive_a_hungry_child(megabytes):
+    return subprocess.run(_hungry_child(megabytes), check=False).returncode
+
+
+@app.task
+def fail_with_a_hungry_child(megabytes):
+    subprocess.run(_hungry_child(megabytes), check=True)
+
+
+@app.task
 def eat_in_children(count, megabytes):
     eat_it = f"import time; held = bytearray({megabytes} << 20); time.sleep(1000)"
     for process in [subprocess.Popen([sys.executable, "-c", eat_it]) for _ in range(count)]:
         process.wait()
 
 
+app.command(
+    "eat_in_shell",
+    f"{sys.executable} -c 'import time; held = bytearray('{{megabytes}}' << 20); time.sleep(99)'",
+    shell=True,
+)
 app.command(
     "eat",
     [sys.executable, "-c", "import time; held = bytearray({megabytes} << 20); time.sleep(1000)"],
@@ -402,6 +605,47 @@ async def kill_itself_async():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _crash(name):
+    if name == "SIGSEGV":
+        ctypes.string_at(0)
+    os.kill(os.getpid(), signal.Signals[name])  # as the processor or the C library does
+    time.sleep(1000)
+
+
+@app.task
+def crash_by(name, how):
+    if how == "main thread":
+        _crash(name)
+    thread = threading.Thread(target=_crash, args=[name])
+    thread.start()
+    thread.join()
+
+
+@app.task
+async def crash_by_async(name, how):
+    _crash(name)
+
+
+@app.task
+def hold_stuck(name, until):
+    """Hold the interpreter in C code, in the first attempt, until somebody kills it."""
+    note(f"start {name} {os.getpid()}")
+    if len(Path("witness").read_text().splitlines()) == 1:
+        collections.deque(itertools.count(), maxlen=0)
+
+
+@app.task
+def vanish(code):
+    os._exit(code)
+
+
+@app.task
+def close_everything():
+    """Close the descriptors that join the executor to its supervisor."""
+    os.closerange(3, 4096)
+    time.sleep(1000)
+
+
 @app.task
 def crash():
     ctypes.string_at(0)
@@ -413,6 +657,166 @@ def leave_processes():
     subprocess.Popen(["sleep", "1000"])
     subprocess.Popen(["setsid", "sh", "-c", 'trap "" TERM; while :; do sleep 0.1; done'])
     return "done"
+
+
+@app.task
+def fill_disk(folder, how):
+    """Write to a small disk until it is full, and meet that in several ways."""
+    file = Path(folder, "file").open("wb", buffering=0)  # noqa: SIM115 - it stays open on purpose
+    try:
+        while True:
+            file.write(bytes(65536))
+    except OSError as error:
+        if how == "by name":
+            Path(folder, "other").mkdir()
+        if how == "as a cause":
+            raise OutOfPaper("the disk") from error
+        if how == "without a name":
+            Path(folder, "file").unlink()
+        if how == "and clean up":
+            file.close()
+            Path(folder, "file").unlink()
+        raise
+
+
+@app.task
+def fill_inodes(folder):
+    for number in range(100):
+        Path(folder, str(number)).touch()
+
+
+# --- escapes
+
+STAY = 'trap "" TERM HUP; echo $$ >> escaped; exec sleep 1000'
+
+
+def _daemonize():
+    """Leave parent, session and descriptors behind, as daemons do."""
+    if os.fork():
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    note(os.getpid(), "escaped")
+    os.closerange(0, 1000)
+    time.sleep(1000)
+    os._exit(0)
+
+
+def _fork():
+    if not os.fork():
+        os.setsid()
+        note(os.getpid(), "escaped")
+        time.sleep(1000)
+        os._exit(0)
+
+
+def _stay():
+    note(os.getpid(), "escaped")
+    time.sleep(1000)
+
+
+def _escape(way):
+    match way:
+        case "session":
+            subprocess.Popen(["setsid", "sh", "-c", STAY])
+        case "daemon":
+            _daemonize()
+        case "empty environment":
+            subprocess.Popen(["env", "-i", "/usr/bin/setsid", "/bin/sh", "-c", STAY])
+        case "fork":
+            _fork()
+        case "thread":
+            thread = threading.Thread(target=_fork)
+            thread.start()
+            thread.join()
+        case "multiprocessing":
+            multiprocessing.get_context("fork").Process(target=_stay).start()
+    wait_for("escaped")
+
+
+def _then(end):
+    """End in one of the ways in which attempts end; True when there is nothing left to do."""
+    match end:
+        case "return":
+            return True
+        case "raise":
+            raise OutOfPaper
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "memory":
+            return len(bytearray(300 << 20)) > 0
+    return False
+
+
+@app.task
+def escape(way, end):
+    """Let a process leave the session, and end."""
+    _escape(way)
+    while not _then(end):
+        try:
+            time.sleep(1000)
+        except BaseException:
+            if end != "swallow":
+                raise
+
+
+@app.task
+async def escape_async(way, end):
+    _escape(way)
+    while not _then(end):
+        try:
+            await asyncio.sleep(1000)
+        except BaseException:
+            if end != "swallow":
+                raise
+
+
+app.command(
+    "escape",
+    f"""
+echo $$ >> shell
+case {{way}} in
+    session) setsid sh -c '{STAY}' & ;;
+    daemon) (setsid sh -c '{STAY}' < /dev/null > /dev/null 2>&1 &) ;;
+    *) (env -i setsid /bin/sh -c '{STAY}' &) ;;
+esac
+until test -e escaped; do sleep 0.01; done
+eval {{then}}
+""",
+    shell=True,
+)
+
+
+@app.task
+async def with_fork_async(name, until):
+    """Fork a child that waits for a file; return its exit code."""
+    child = os.fork()
+    if not child:
+        note(os.getpid(), name)
+        wait_for(until)
+        os._exit(0)
+    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+@app.task
+def start_worker(path):
+    """Start a worker on a store of its own; note its pid, and those of its executors."""
+    command = [sys.executable, "-m", "holdfast", "--store", f"sqlite:///{path}", "worker"]
+    process = subprocess.Popen([*command, "--executors", "1"])
+    note(process.pid, "inner")
+    known = set()
+    while process.poll() is None:
+        for pid in subprocess.run(
+            ["pgrep", "-P", str(process.pid), "-f", "holdfast.worker.executor"],
+            check=False,
+            stdout=subprocess.PIPE,
+        ).stdout.split():
+            if pid not in known:
+                known.add(pid)
+                note(pid.decode(), "inner")
+        time.sleep(0.1)
 
 
 # --- forks
@@ -464,6 +868,21 @@ def map_in_processes(method, count):
 
 
 @app.task
+def stop_a_child(witness, until):
+    """Fork a child and stop it with SIGTERM, as multiprocessing does; then wait for a file."""
+    os.write(1, b"before\n")
+    child = os.fork()
+    if not child:
+        signal.pause()
+    os.kill(child, signal.SIGTERM)
+    _, status = os.waitpid(child, 0)
+    assert signal.SIGTERM == os.WTERMSIG(status)
+    Path(witness).write_text("stopped\n")
+    while not Path(until).exists():
+        time.sleep(0.01)
+
+
+@app.task
 def enqueue_in_child():
     """Use the app in a forked child and in the parent: both have connections of their own."""
     child = os.fork()
@@ -472,3 +891,35 @@ def enqueue_in_child():
         os._exit(0)
     os.waitpid(child, 0)
     return add.enqueue(3, 4).id
+
+
+# Secrets: values come turned round, so that they stand nowhere but where a task lets them out.
+
+
+@app.task(takes_context=True)
+def let_out(context, turned, how):
+    """Name a secret and say it in many ways, then end in one of them."""
+    secret = turned[::-1]
+    context.mask(secret)
+    print(f"the password is {secret}")
+    for part in (secret[:3], secret[3:7], secret[7:], "\n"):
+        sys.stdout.write(part)
+    logging.getLogger("shop").warning("logged %s", secret)
+    context.log("said %s", secret)
+    context.progress(1, 2, f"with {secret}")
+    os.write(1, f"written {secret}\n".encode())
+    subprocess.run(["printf", "%s", f"child {secret}\n"], check=True)
+    if how == "raise":
+        raise ValueError(f"{'x' * 1990}{secret}{'y' * 30000}\n{secret}\n{'z' * 19000}")
+    if how == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "hang":
+        exec(f"def {secret}():\n    time.sleep(1000)\n{secret}()", {"time": time})  # noqa: S102
+    print("done")
+
+
+@app.task(takes_context=True)
+def name_too_short(context):
+    """Name a secret that is too short."""
+    context.mask("12345")
+    print("it is 12345")

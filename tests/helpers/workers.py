@@ -25,7 +25,7 @@ from helpers.waiting import wait_until
 from holdfast.core.models import Lease
 from holdfast.core.verdict import Certificate
 from holdfast.store import open_store
-from holdfast.worker import proc
+from holdfast.worker import cgroup, proc
 
 MARK = "TEST_FOLDER"
 SAMPLE = Path(__file__).with_name("sample_tasks.py")
@@ -96,6 +96,11 @@ class Worker:
         self.process.terminate()
         return self.process.wait(within)
 
+    def spool_files(self):
+        """The files of the attempts whose logs are not stored yet."""
+        folder = Path(self.process.args[self.process.args.index("--store") + 1][10:]).parent
+        return list((folder / "spool" / self.worker_id).glob("*.*/*"))
+
     def events(self, name):
         """The events of one kind that it has told so far."""
         lines = self.errors.read_text(errors="replace").splitlines()
@@ -112,10 +117,13 @@ class Workers:
         self._workers = []
         self._processes = []
 
-    def __call__(self, *arguments, app="sample_tasks:app", ready=True, under=(), **settings):
+    def __call__(
+        self, *arguments, app="sample_tasks:app", ready=True, under=(), env=None, **settings
+    ):
         """Start a worker; `executors=1`, `lease_seconds=1` and so on are its settings."""
         options = ["--store", self.store.url, "--app", app]
         environment = {f"HOLDFAST_WORKER_{k.upper()}": str(v) for k, v in settings.items()}
+        environment |= env or {}
         errors = self._folder / f"worker-{len(self._workers)}.stderr"
         with errors.open("wb") as file:
             process = self.start(
@@ -157,6 +165,8 @@ class Workers:
             send(pids, signal.SIGKILL)
         for process in self._processes:
             process.communicate()
+        for record in self.store.workers.list():
+            cgroup.find().end_all(record.worker_id)
         for worker in self._workers:
             sys.stdout.write(f"--- {worker.errors.name}\n{worker.errors.read_text()}")
 
@@ -246,10 +256,15 @@ def certificate(run, attempt=-1):
     return msgspec.json.decode(run.attempts[attempt].certificate, type=Certificate)
 
 
+def end_of(store, run, attempt):
+    """Wait for the final record of the log of an attempt and return it."""
+    return wait_until(lambda: store.logs.end(Lease(run.id, attempt)), within=PATIENCE)
+
+
 def whole_log(store, run, attempt=None):
     """Wait until the log of an attempt is complete and return it."""
     number = run.record.attempt if attempt is None else attempt
-    end = wait_until(lambda: store.logs.end(Lease(run.id, number)), within=PATIENCE)
+    end = end_of(store, run, number)
     log = run.log(number)
     assert (end.size, end.missing) == (len(log), None)
     return log

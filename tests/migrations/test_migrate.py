@@ -36,7 +36,7 @@ def extra_step(monkeypatch):
             there = real(asked)
             last = there[-1].version
             more = [migrate.Migration(last + 1, "extra", statements)] if asked == folder else []
-            return there + more
+            return [*there, *more]
 
         monkeypatch.setattr(migrate, "steps", steps)
 

@@ -9,6 +9,8 @@ import pytest
 
 from helpers.factories import a_run, enqueue
 
+pytestmark = pytest.mark.only("sqlite")
+
 
 @pytest.fixture
 def ear(store):

@@ -17,6 +17,7 @@ from helpers.factories import (
 )
 from holdfast.core.models import Lease
 from holdfast.core.states import RunState
+from holdfast.store import claiming
 
 
 def test_a_claim_holds_what_a_worker_needs(store, clock):
@@ -69,6 +70,17 @@ def test_no_more_than_asked_for_are_claimed(store):
 
     assert 3 == len(claim(store, a_worker(store), 3))
     assert [] == claim(store, a_worker(store), 0)
+
+
+def test_a_claim_takes_no_more_than_fits_into_memory_and_at_least_one_run(store, monkeypatch):
+    monkeypatch.setattr(claiming, "CLAIM_BYTES", 1000)
+    sizes = [5000, 400, 400, 400, 10, 10]
+    runs = [enqueue(store, arguments="x" * size) for size in sizes]
+    worker_id = a_worker(store)
+
+    claims = [[c.run_id for c in claim(store, worker_id, 6)] for _ in range(4)]
+
+    assert [runs[:1], runs[1:4], runs[4:], []] == claims
 
 
 def test_a_worker_gets_only_tasks_that_it_knows(store):
@@ -258,6 +270,7 @@ def test_a_thousand_runs_of_a_busy_key_hide_no_other_run(store):
     assert other == claim_one(store, worker_id).run_id
 
 
+@pytest.mark.only("sqlite")
 def test_a_thousand_blocked_runs_cost_a_claim_nothing(store):
     worker_id = a_worker(store)
     enqueue_many(store, 1000, concurrency_key="k", priority=5)
@@ -282,7 +295,7 @@ def steps_of_a_claim(store, worker_id):
 
     with store.database.transaction() as tx:
         tx._connection.set_progress_handler(step, 1)
-        claimed = store.leases._claim(tx, worker_id, ["default"], shared=False, count=1)
+        claimed = claiming.claim(tx, worker_id, {False: 1}, ["default"])
         tx._connection.set_progress_handler(None, 0)
 
     assert 1 == len(claimed)

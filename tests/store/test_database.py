@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
+import gc
+import os
 import threading
 
 import pytest
@@ -12,8 +13,9 @@ from helpers.factories import a_new_run, enqueue
 from helpers.processes import at_once, enqueue_and_claim
 from helpers.waiting import wait_until
 from holdfast.core.config import StoreSettings
-from holdfast.core.errors import ConfigError, StoreError, StoreUnavailable
+from holdfast.core.errors import ConfigError, StoreUnavailable
 from holdfast.store import open_store
+from holdfast.store.connections import Line
 from holdfast.store.runs import RunFilter
 
 
@@ -27,6 +29,7 @@ def add_queue(name):
     return lambda tx: tx.execute("insert_queue", name=name)
 
 
+@pytest.mark.only("sqlite")
 def test_four_processes_on_one_new_file_see_no_error_and_share_the_runs(database_kind, tmp_path):
     answers = at_once(4, enqueue_and_claim, str(tmp_path), 50)
 
@@ -36,6 +39,7 @@ def test_four_processes_on_one_new_file_see_no_error_and_share_the_runs(database
     assert sorted(enqueued) == sorted(claimed)
 
 
+@pytest.mark.only("sqlite")
 def test_a_transaction_waits_for_the_one_that_holds_the_lock(store):
     held, release = threading.Event(), threading.Event()
 
@@ -60,6 +64,7 @@ def test_a_transaction_waits_for_the_one_that_holds_the_lock(store):
     waiting.join()
 
 
+@pytest.mark.only("sqlite")
 def test_a_store_locked_for_too_long_is_unavailable(template, tmp_path):
     store = fresh_store(template, tmp_path, wait_seconds=0.01)
 
@@ -79,6 +84,15 @@ def test_readers_do_not_wait_for_a_writer(store):
         assert ["default"] == names(store)
 
 
+def test_who_comes_to_look_at_logs_does_not_wait_for_a_writer_either(store):
+    with store.log_database.transaction():
+        other = again(store)
+        other.log_database.wait_seconds = 0.0
+
+        assert set() == other.logs.watched()
+    other.close()
+
+
 def test_a_transaction_that_fails_leaves_nothing(store):
     def work(tx):
         add_queue("mail")(tx)
@@ -93,10 +107,10 @@ def test_a_transaction_that_fails_leaves_nothing(store):
 
 
 def test_a_driver_error_is_wrapped_with_its_cause(store):
-    with pytest.raises(StoreUnavailable, match=r"no such table: nowhere\. Try again") as caught:
+    with pytest.raises(StoreUnavailable, match=r"nowhere") as caught:
         store.database.write(lambda tx: tx.script(["DELETE FROM nowhere"]))
 
-    assert isinstance(caught.value.__cause__, sqlite3.Error)
+    assert store.database.dialect.is_error(caught.value.__cause__)
     assert store.url == caught.value.store
 
 
@@ -137,6 +151,31 @@ def test_every_thread_has_a_connection_of_its_own_that_ends_with_it(store):
     assert 1 == len(store.database._connections._lines)
 
 
+def test_a_connection_is_closed_before_it_ends_in_a_circle_of_garbage():
+    """A driver warns of one that ends while it is open."""
+
+    class Connection:
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+        def __del__(self):
+            ends.append(self.closed)
+
+    def leave():
+        connection, line = Connection(), Line()
+        line.open(lambda: connection)
+        circle = [connection, line]
+        circle.append(circle)
+
+    ends = []
+    leave()
+    gc.collect()
+
+    assert [True] == ends
+
+
 def test_a_closed_store_opens_again_at_its_next_use(store):
     run_id = enqueue(store)
     store.close()
@@ -144,6 +183,7 @@ def test_a_closed_store_opens_again_at_its_next_use(store):
     assert run_id == store.runs.get(run_id).run_id
 
 
+@pytest.mark.only("sqlite")
 def test_every_commit_is_synced(store):
     for database in (store.database, store.log_database):
         with database.transaction(database.dialect.begin_read) as tx:
@@ -156,11 +196,26 @@ def test_every_commit_is_synced(store):
 
 @pytest.mark.parametrize(
     "url",
-    ["postgresql://localhost/shop", "mysql://x", "sqlite://holdfast.db", "sqlite:///", "file:///x"],
+    [
+        "oracle://x/y",
+        "mysql://x",
+        "mysql://x/y?z=1",
+        "mysql://x:y/z",
+        "sqlite://holdfast.db",
+        "sqlite:///",
+        "file:///x",
+    ],
 )
 def test_a_store_of_another_kind_is_a_problem_of_the_settings(url):
     with pytest.raises(ConfigError):
         open_store(StoreSettings(url=url))
+
+
+def test_no_error_shows_a_password():
+    with pytest.raises(ConfigError) as caught:
+        open_store(StoreSettings(url="oracle://ann:geheim@db/shop"))
+
+    assert "oracle://ann@db/shop" in str(caught.value)
 
 
 def test_a_folder_that_cannot_be_made_makes_the_store_unavailable(tmp_path):
@@ -171,20 +226,12 @@ def test_a_folder_that_cannot_be_made_makes_the_store_unavailable(tmp_path):
         store.prepare()
 
 
-def test_a_file_that_is_no_database_makes_the_store_unavailable(tmp_path):
+def test_a_file_that_becomes_no_database_makes_the_store_unavailable(tmp_path):
     (tmp_path / "holdfast.db").write_bytes(b"this is no database, but long enough to be read" * 99)
     store = open_store(StoreSettings(url=f"sqlite:///{tmp_path}/holdfast.db"))
 
     with pytest.raises(StoreUnavailable, match="not a database"):
-        store.prepare()
-
-
-def test_a_store_that_is_a_folder_is_unavailable(tmp_path):
-    (tmp_path / "holdfast.db").mkdir()
-    store = open_store(StoreSettings(url=f"sqlite:///{tmp_path}/holdfast.db", wait_seconds=0.01))
-
-    with pytest.raises(StoreError):
-        store.prepare()
+        store.runs.list(RunFilter())
 
 
 def test_what_was_accepted_can_be_read_by_every_other_connection(store):
@@ -192,3 +239,17 @@ def test_what_was_accepted_can_be_read_by_every_other_connection(store):
     store.runs.insert([new])
 
     assert new.run_id == again(store).runs.get(new.run_id).run_id
+
+
+@pytest.mark.only("sqlite")
+def test_who_is_in_a_transaction_is_known_and_who_only_has_the_store_open_is_not(store):
+    enqueue(store)
+    assert set() == store.lock_holders()
+
+    for database in (store.database, store.log_database):
+        with database.transaction():
+            assert {os.getpid()} == store.lock_holders()
+        assert set() == store.lock_holders()
+    with store.database.transaction(store.database.dialect.begin_read) as tx:
+        tx.rows("list_queues")  # a reader keeps others from emptying the journal
+        assert {os.getpid()} == store.lock_holders()

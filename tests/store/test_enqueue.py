@@ -14,6 +14,7 @@ from helpers.factories import (
     enqueue_many,
     settle,
 )
+from helpers.faulty import DONE_THEN_ERROR, Faults
 from holdfast.core.clock import SECOND
 from holdfast.core.errors import AlreadyEnqueued, RunNotFound
 from holdfast.core.ids import new_id
@@ -267,6 +268,18 @@ def test_runs_are_listed_by_task_queue_and_error(store):
     assert [] == listed(error="TypeError")
 
 
+@pytest.mark.parametrize("state", ["failed", "cancelled", "quarantined"])
+def test_a_part_of_an_error_is_meant_as_it_is_written(store, state):
+    for error in ("Raised Sold: 100%_!", "Raised Sold: 100 of it!"):
+        run_id, claimed = a_run(store, "running", task="shop.pay")
+        worker_id = store.runs.get(run_id).worker_id
+        settle(store, worker_id, claimed, "failed", state=RunState(state), error=error)
+
+    for chosen in ({"state": RunState(state)}, {"task": "shop.pay"}, {}):
+        found = store.runs.list(RunFilter(error="100%_!", **chosen))
+        assert [True] == ["100%_!" in run.error for run in found]
+
+
 def test_runs_are_listed_page_by_page(store):
     ids = enqueue_many(store, 5)
 
@@ -322,3 +335,18 @@ def test_a_run_that_was_retried_meanwhile_is_not_forgotten(store):
 
     assert 1 == len(store.runs.attempts(run_id))
     assert run_id == claim_one(store, a_worker(store)).run_id
+
+
+@pytest.mark.only("postgres", "mysql")
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("key", [None, "once"])
+def test_an_enqueue_whose_answer_was_lost_is_repeated_and_makes_no_second_run(store, count, key):
+    enqueue(store)  # its queue and task are known now
+    runs = [a_new_run(dedupe_key=key and f"{key} {number}") for number in range(count)]
+
+    with Faults(store.database).next(DONE_THEN_ERROR):
+        ids = store.runs.insert(runs)
+
+    assert [run.run_id for run in runs] == ids
+    assert count + 1 == len(store.runs.list(RunFilter()))
+    assert count + 1 == len(claim(store, a_worker(store), 10))

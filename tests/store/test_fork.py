@@ -169,3 +169,42 @@ in_child(lambda: fresh.prepare())
 in_child(lambda: enqueue(fresh))
 assert len(fresh.runs.list(RunFilter())) == 1
 """)
+
+
+BESIDE_A_DRIVER_THAT_LOGS = """
+import os, threading
+from holdfast.store.connections import Connections
+import logging
+
+class Connection:
+    def close(self):
+        thread = threading.Thread(target=self.log)
+        thread.start()
+        thread.join()
+
+    def log(self):
+        free = logging._lock.acquire(timeout=5)
+        print("free" if free else "held", flush=True)
+        if free:
+            logging._lock.release()
+
+connections = Connections(Connection, lambda _: False, float("inf"))
+connections.release(connections.acquire())
+child = os.fork()
+if not child:
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+def test_who_forks_waits_for_connections_before_the_lock_of_logging_is_taken():
+    """A driver that logs while it connects would wait for that lock, and the fork for it."""
+    done = subprocess.run(
+        [sys.executable, "-c", BESIDE_A_DRIVER_THAT_LOGS],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert "free\n" == done.stdout

@@ -198,6 +198,8 @@ def test_a_deleted_log_is_gone_and_others_stay(store, lease):
         store.logs.append({}, {key: LogEnd(1, 0, 0, None)})
 
     store.logs.delete([lease.run_id])
+    while store.upkeep.sweep():
+        pass
 
     assert [] == store.logs.read(lease) == store.logs.read(lease._replace(attempt=2))
     assert store.logs.end(lease) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from helpers.factories import (
@@ -18,6 +20,8 @@ from helpers.factories import (
 from holdfast.core.clock import SECOND
 from holdfast.core.errors import NotAllowed, RunNotFound
 from holdfast.core.states import AttemptOutcome, RunState
+from holdfast.core.usage import Usage
+from holdfast.store.runs import RunFilter
 
 
 @pytest.fixture
@@ -35,11 +39,13 @@ def claimed(store, worker_id):
 def test_a_result_is_stored_with_the_end_of_its_run(store, clock, worker_id, claimed):
     clock.advance(2)
 
-    assert [] == settle(store, worker_id, claimed, result='{"sum":3}')
+    assert [] == settle(
+        store, worker_id, claimed, result='{"sum":3}', finished_at=claimed.claimed_at + 1 * SECOND
+    )
     run = store.runs.get(claimed.run_id)
 
     assert (RunState.SUCCEEDED, '{"sum":3}', None) == (run.state, run.result, run.error)
-    assert (1, clock.now()) == (run.attempt, run.finished_at)
+    assert (1, claimed.claimed_at + 1 * SECOND) == (run.attempt, run.finished_at)
     assert (None, None) == (run.worker_id, run.claimed_at)
 
 
@@ -60,7 +66,7 @@ def test_the_attempt_stays_with_its_evidence(store, worker_id, claimed):
     (attempt,) = store.runs.attempts(claimed.run_id)
 
     assert (claimed.run_id, 1, AttemptOutcome.FAILED, worker_id) == attempt[:4]
-    assert (5, 9, 120, 1 << 20, True, '{"verdict":"error"}') == attempt[4:]
+    assert (5, 9, 120, 1 << 20, True, '{"verdict":"error"}', None) == attempt[4:]
 
 
 @pytest.mark.parametrize(
@@ -116,11 +122,40 @@ def test_a_run_given_back_for_later_waits_for_its_time(store, clock, worker_id, 
     assert 2 == claim_one(store, worker_id).attempt
 
 
+def test_what_an_attempt_took_is_seen_while_it_runs_and_kept_with_it(store, worker_id, claimed):
+    so_far = Usage(1.0, [5, 7], [0.5, 1.0])
+    whole = Usage(1.0, [5, 7, 6], [0.5, 1.0, 0.25])
+    store.leases.set_usage({claimed.lease: so_far, claimed._replace(attempt=2).lease: whole})
+
+    assert so_far == store.runs.get(claimed.run_id).usage
+    assert {claimed.lease: so_far} == store.leases.usages(worker_id)
+
+    settle(store, worker_id, claimed, "failed", state=RunState.QUEUED, usage=whole)
+
+    assert store.runs.get(claimed.run_id).usage is None
+    assert [whole] == [attempt.usage for attempt in store.runs.attempts(claimed.run_id)]
+    assert {} == store.leases.usages(worker_id)
+
+
 def test_a_run_given_back_no_longer_shows_the_progress_of_its_attempt(store, worker_id, claimed):
     store.leases.set_progress({claimed.lease: '{"done":1}'})
     settle(store, worker_id, claimed, "released")
 
     assert store.runs.get(claimed.run_id).progress is None
+
+
+def test_a_run_says_why_its_attempt_stands_still_until_it_goes_on_or_is_given_back(
+    store, worker_id, claimed
+):
+    store.leases.set_paused({claimed.lease: "no room", claimed._replace(attempt=2).lease: "no"})
+    assert "no room" == store.runs.get(claimed.run_id).paused
+    store.leases.set_paused({claimed.lease: None})
+    assert store.runs.get(claimed.run_id).paused is None
+
+    store.leases.set_paused({claimed.lease: "no room"})
+    settle(store, worker_id, claimed, "released")
+
+    assert store.runs.get(claimed.run_id).paused is None
 
 
 def test_outcomes_and_claims_go_in_one_transaction(store, worker_id, claimed):
@@ -193,6 +228,32 @@ def test_a_worker_that_was_declared_dead_still_may_not_write_its_outcome(store, 
 
     assert [claimed.lease] == settle(store, worker_id, claimed)
     assert RunState.QUEUED == store.runs.get(claimed.run_id).state
+
+
+@pytest.mark.parametrize(
+    "outcome", ["failed", "timed_out", "crashed", "cancelled", "released", "lost"]
+)
+def test_an_end_told_by_a_worker_that_was_declared_dead_is_not_believed(
+    store, worker_id, claimed, outcome
+):
+    """Who declared it dead has killed its processes: the end may be that kill."""
+    declare_dead(store, worker_id)
+
+    assert [claimed.lease] == settle(store, worker_id, claimed, outcome)
+    assert RunState.RUNNING == store.runs.get(claimed.run_id).state
+
+    reap(store)
+
+    assert ["lost"] == [attempt.outcome for attempt in store.runs.attempts(claimed.run_id)]
+
+
+def test_a_success_told_by_a_worker_that_was_declared_dead_counts_while_it_holds_the_lease(
+    store, worker_id, claimed
+):
+    declare_dead(store, worker_id)
+
+    assert [] == settle(store, worker_id, claimed, result="1")
+    assert RunState.SUCCEEDED == store.runs.get(claimed.run_id).state
 
 
 # The same outcome again: the answer to the first try was lost
@@ -328,6 +389,35 @@ def test_the_attempts_of_a_retried_run_go_on_with_their_numbers(store):
     assert (claimed.attempt, claimed.attempt + 1) == (1, again.attempt)
     assert [1, 2] == [attempt.attempt for attempt in store.runs.attempts(run_id)]
     assert "2" == store.runs.get(run_id).result
+
+
+def test_a_run_that_is_deleted_at_that_moment_is_retried_whole_or_not_at_all(store):
+    """One that waits must not be left without the run itself."""
+    run_id, _ = a_run(store, "failed")
+    refused = []
+
+    def retry():
+        try:
+            store.runs.retry(run_id)
+        except RunNotFound as error:
+            refused.append(error.run_id)
+
+    retrying = threading.Thread(target=retry)
+
+    def delete(tx):  # as the retention does
+        if tx.execute("delete_ended", run_id=run_id):
+            if retrying.ident is None:  # else the database has chosen us to begin once more
+                retrying.start()
+            retrying.join(0.2)  # it waits for us
+            tx.execute("delete_attempts", run_id=run_id)
+            tx.execute("delete_run", run_id=run_id)
+
+    store.database.write(delete)
+    retrying.join(20)
+
+    there = [run.run_id for run in store.runs.list(RunFilter())]
+    waiting = sum(queue.queued for queue in store.queues.list())
+    assert (refused, there, waiting) in [([run_id], [], 0), ([], [run_id], 1)]
 
 
 def test_a_late_outcome_from_before_the_retry_changes_nothing(store):

@@ -8,9 +8,11 @@ import sys
 import threading
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from helpers.factories import a_settlement, a_worker, claim_one, settle
+from helpers.logs import append
 from helpers.waiting import wait_until
 from holdfast import (
     AlreadyEnqueued,
@@ -249,6 +251,22 @@ def test_a_running_run_shows_its_progress_and_its_log(app, send, worker_id):
     assert b"" == run.log(attempt=2)
 
 
+def test_a_log_can_be_read_in_parts_and_searched(app, send, worker_id):
+    run = send.enqueue(7)
+    claimed = claim_one(app.store, worker_id)
+    for number in range(1, 6):
+        append(app.store, claimed.lease, b"line %d\n" % number, Stream(number % 2 + 1))
+
+    assert b"line 2\nline 3\n" == run.log(lines=(2, 3))
+    assert b"line 5\n" == run.log(tail=1) == run.log(1, tail=1, stream="err")
+    assert b"line 2\nline 4\n" == run.log(stream=Stream.OUT, until=datetime(2126, 1, 1, tzinfo=UTC))
+    assert [(4, 21), (5, 28)] == [(x.number, x.offset) for x in run.log_lines(since="2h", tail=2)]
+    found = list(run.search_log("LINE 3", ignore_case=True, context=1))
+    assert [(2, ()), (3, ((14, 6),)), (4, ())] == [(line.number, line.hits) for line in found]
+    with pytest.raises(BadOption, match="lines="):
+        run.log(lines=(3, 2))
+
+
 def test_a_waiting_run_is_cancelled_and_an_ended_one_is_not(send):
     run = send.enqueue(7)
 
@@ -262,10 +280,13 @@ def test_an_ended_run_is_retried_with_other_limits(app, send, worker_id):
     claimed = claim_one(app.store, worker_id)
     app.store.leases.settle(worker_id, [a_settlement(claimed, "failed")])
 
-    run.retry(options=TaskOptions(timeout=5.0))
+    with pytest.raises(BadOption):
+        run.retry(memory="much")
+    run.retry(timeout="5s", memory="2GiB")
 
     assert RunState.QUEUED == run.state
-    assert '{"timeout":5.0}' == run.record.options
+    limits = msgspec.json.decode(run.record.options, type=TaskOptions)
+    assert (5.0, 2 << 30, 2) == (limits.timeout, limits.memory, limits.retries.limit)
     with pytest.raises(NotAllowed):
         run.retry()
 

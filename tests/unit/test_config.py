@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.core.config import DEFAULT_STORE, load, sqlite_path
+from holdfast.core.config import (
+    DEFAULT_STORE,
+    is_postgres,
+    is_same_store,
+    load,
+    sqlite_path,
+    without_password,
+)
 from holdfast.core.errors import ConfigError
 
 
@@ -67,6 +74,13 @@ def test_durations_may_have_units():
     assert 0.5 == settings.store.wait_seconds
 
 
+@pytest.mark.parametrize("value", ["2GiB", 2 << 30, str(2 << 30)])
+def test_sizes_may_have_units(value):
+    settings = load(environ={}, worker_spool_max_bytes=value, worker_spool_keep_free_bytes=value)
+
+    assert 2 << 30 == settings.worker.spool_max_bytes == settings.worker.keep_free(1 << 40)
+
+
 def test_queues_may_be_given_by_commas():
     settings = load(environ={"HOLDFAST_WORKER_QUEUES": "mail, reports"})
 
@@ -86,7 +100,7 @@ def test_every_problem_is_told_at_once_with_where_it_stands(folder):
         "holdfast.toml: worker.executor: unknown setting; did you mean worker_executors?"
         == found[1]
     )
-    assert "holdfast.toml: retention.succeeded_days: 'x' is not a float" == found[2]
+    assert "holdfast.toml: retention.succeeded_days: 'x' is not a number" == found[2]
     assert "HOLDFAST_WORKER_BEAT_SECONDS='soon' is not possible" in found[3]
     assert "store='holdfast.db' is not a URL; write sqlite:///holdfast.db" == found[4]
 
@@ -108,6 +122,9 @@ def test_a_setting_like_no_other_is_called_unknown():
         ("worker_queues", []),
         ("worker_queues", 5),
         ("worker_poll_seconds", 0),
+        ("worker_spool_max_bytes", 0),
+        ("worker_spool_max_bytes", "much"),
+        ("worker_spool_keep_free_bytes", "10%"),
         ("retention_other_days", "nan"),
     ],
 )
@@ -174,3 +191,53 @@ def test_a_misspelt_variable_is_ignored_with_a_warning_that_names_the_right_one(
 
     assert len(settings.warnings) == 1
     assert "HOLDFAST_WORKER_EXECUTORS" in settings.warnings[0]
+
+
+def test_the_limits_of_logs_are_off_unless_they_are_given(folder):
+    assert (None, None) == (load().retention.log_days, load().retention.log_bytes)
+    (folder / "holdfast.toml").write_text('[retention]\nlog_days = 14\nlog_bytes = "20GiB"')
+
+    assert (14.0, 20 << 30) == (load().retention.log_days, load().retention.log_bytes)
+    environ = {"HOLDFAST_RETENTION_LOG_DAYS": "0.5", "HOLDFAST_RETENTION_LOG_BYTES": "1048576"}
+    retention = load(environ=environ).retention
+    assert (0.5, 1 << 20) == (retention.log_days, retention.log_bytes)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LOG_DAYS", "0"), ("LOG_DAYS", "soon"), ("LOG_BYTES", "0"), ("LOG_BYTES", "much")],
+)
+def test_a_limit_of_logs_that_cannot_be_is_refused(name, value):
+    (problem,) = problems(environ={f"HOLDFAST_RETENTION_{name}": value})
+
+    assert f"HOLDFAST_RETENTION_{name}" in problem
+
+
+PAIR = "127.0.0.1:5001,127.0.0.1:5002/shop?target_session_attrs=read-write"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ann:geheim@db/shop", "postgresql://ann@db/shop"),
+        (f"postgresql://ann:geheim@{PAIR}", f"postgresql://ann@{PAIR}"),
+        (f"postgresql://ann@{PAIR}", f"postgresql://ann@{PAIR}"),
+        (f"postgresql://{PAIR}", f"postgresql://{PAIR}"),
+        ("postgresql://db/shop?user=a&password=geheim", "postgresql://db/shop?user=a&password=***"),
+        (
+            "postgresql://db/shop?sslpassword=x&port=1",
+            "postgresql://db/shop?sslpassword=***&port=1",
+        ),
+    ],
+)
+def test_the_address_of_servers_is_shown_without_a_password(url, shown):
+    assert shown == without_password(url)
+    assert url == load(environ={}, store=url).store.url
+
+
+def test_an_address_of_two_servers_is_one_store():
+    url = f"postgresql://ann@{PAIR}"
+
+    assert is_postgres(url)
+    assert is_same_store(url, url)
+    assert not is_same_store(url, "postgresql://ann@127.0.0.1:5001/shop")

@@ -22,6 +22,7 @@ from holdfast.core.payload import (
     decode_result,
     encode_arguments,
     encode_result,
+    parse,
 )
 
 Color = Enum("Color", ["RED"])
@@ -132,7 +133,11 @@ def test_a_key_that_is_no_text_is_refused(key):
     error = refusal({"deep": {key: "value"}})
 
     assert "args[0].deep" == error.path
-    assert f"the key {key!r} is not a text" == error.problem
+    assert f"one of its keys is of type {type(key).__name__}, not a text" == error.problem
+
+
+def test_a_key_that_python_itself_cannot_show_is_refused():
+    assert "not a text" in refusal({10**5000: "value"}).problem
 
 
 def nested(depth):
@@ -162,10 +167,18 @@ def test_a_value_that_holds_itself_is_refused():
 
 
 def test_arguments_above_the_limit_of_size_are_refused_with_advice():
-    error = refusal("x" * MAX_BYTES)
+    error = refusal(1, text="x" * MAX_BYTES)
 
-    assert "arguments" == error.path
+    assert "text" == error.path
     assert "Store the bulk elsewhere" in error.problem
+
+
+def test_arguments_that_are_too_large_only_together_are_refused():
+    assert "arguments" == refusal(*["x" * (MAX_BYTES // 2)] * 2).path
+
+
+def test_a_long_key_makes_no_long_path():
+    assert len(refusal({"k" * 1000: object()}).path) < 100
 
 
 def test_the_limit_of_size_counts_bytes_and_not_characters():
@@ -175,3 +188,33 @@ def test_the_limit_of_size_counts_bytes_and_not_characters():
 def test_a_result_is_checked_like_an_argument():
     with pytest.raises(BadArguments, match=r"result\.rows\[0\]"):
         encode_result({"rows": [object()]})
+
+
+@given(VALUES)
+def test_json_that_was_typed_is_what_it_says(value):
+    assert value == parse(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "problem"),
+    [
+        ("NaN", "args[0]", "NaN is not a JSON number"),
+        ('{"a": [1, -Infinity]}', "args[0].a[1]", "-Infinity is not a JSON number"),
+        ("[1e999]", "args[0][0]", "1e999 is too large for a number"),
+        ("9" * 5000, "args[0]", "the integer does not fit into 64 bits"),
+        ("9" * 20, "args[0]", "the integer does not fit into 64 bits"),
+        ('{"a": {"b": 1, "c": 2, "b": 3}}', "args[0].a", "the key 'b' stands there more than once"),
+        (r'["\ud800"]', "args[0][0]", "the text has a lone surrogate at position 0"),
+        ("[" * 20_000 + "]" * 20_000, "args[0]", "nested deeper than 64 levels"),
+    ],
+)
+def test_json_that_readers_would_take_differently_is_refused_with_its_path(text, path, problem):
+    error = refusal(parse(text))
+
+    assert (path, problem) == (error.path, error.problem)
+
+
+@pytest.mark.parametrize("text", ["seven", "", "[1", '"a', "1 2", "0x10"])
+def test_what_is_no_json_is_not_parsed(text):
+    with pytest.raises(ValueError, match=r"line 1 column|char"):
+        parse(text)

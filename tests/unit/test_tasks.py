@@ -172,13 +172,13 @@ def test_an_impossible_option_is_refused_by_its_name(send, option, value):
     assert option == caught.value.option
 
 
-@pytest.mark.parametrize("option", ["name", "body", "app", "options", "prio", "connection"])
+@pytest.mark.parametrize("option", ["name", "body", "app", "options", "prio"])
 def test_an_unknown_option_is_refused_with_those_there_are(send, option):
     with pytest.raises(BadOption, match="expected one of concurrency_key, concurrency_limit"):
         send.using(**{option: 1})
 
 
-@pytest.mark.parametrize("option", ["run_after", "dedupe_key", "run_id", "prio"])
+@pytest.mark.parametrize("option", ["run_after", "dedupe_key", "run_id", "connection", "prio"])
 def test_what_belongs_to_one_run_is_no_option_of_a_task(app, option):
     with pytest.raises(BadOption, match="expected one of"):
         app.task(name="work", **{option: "1"})(print)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -137,3 +137,30 @@ def test_a_duration_is_shown_in_words(seconds, text):
 )
 def test_a_size_is_shown_with_a_binary_unit(size, text):
     assert text == units.show_bytes(size)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2h",
+        "90",
+        timedelta(minutes=5),
+        "2026-11-21T13:00",
+        "2026-11-21T13:00+02:00",
+        datetime(2026, 11, 21, tzinfo=UTC),
+    ],
+)
+def test_a_past_time_is_an_age_or_a_moment(value):
+    assert units.past(value, option="since") > 0
+
+
+def test_a_moment_with_a_zone_is_exact_and_an_age_counts_from_now():
+    assert 1_795_266_000_000_000 == units.past("2026-11-21T15:00+02:00", option="since")
+    now = datetime.now(UTC).timestamp()
+    assert abs(now - 7200 - units.past("2h", option="since") / 1e6) < 5
+
+
+@pytest.mark.parametrize("value", ["yesterday", "", "0001-01-01T00:00", "-1h", True])
+def test_a_past_time_that_is_neither_is_refused(value):
+    with pytest.raises(BadOption, match="since="):
+        units.past(value, option="since")

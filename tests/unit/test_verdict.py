@@ -9,7 +9,15 @@ from typing import get_args
 import msgspec
 import pytest
 
-from holdfast.core.verdict import Asked, Certificate, Evidence, Raised, WorkerDeath, judge
+from holdfast.core.verdict import (
+    Asked,
+    Certificate,
+    Evidence,
+    OutOfMemory,
+    Raised,
+    WorkerDeath,
+    judge,
+)
 
 MIB = 1 << 20
 
@@ -28,6 +36,12 @@ def asked(reason, **facts):
     """Evidence of an attempt that was asked to stop."""
     known = {name: facts.pop(name) for name in ("by", "limit") if name in facts}
     return Evidence(asked=Asked(reason, **known), **facts)
+
+
+def out_of_memory(scope, known_by, *, limit=None, peak=None, of="executor"):
+    """Evidence of a death that the kernel caused for lack of memory."""
+    oom = OutOfMemory(scope, known_by, 1, limit)
+    return Evidence(signal=signal.SIGKILL, oom=oom, peak_rss=peak, of=of)
 
 
 def died(cause):
@@ -84,10 +98,29 @@ RULES = [
         "Its host lathe was rebooted: the boot id has changed.",
     ),
     Rule(
+        died("stopped"),
+        "worker_died(stopped)",
+        "Its worker on lathe was stopped for a whole lease, by SIGSTOP or by a debugger.",
+    ),
+    Rule(
+        died("cut off"),
+        "worker_died(cut off)",
+        "Its worker on lathe runs and yet gave no sign of life for a whole lease: it hangs, or the "
+        "store cannot be reached from there.",
+        "likely",
+    ),
+    Rule(
         died("silent"),
         "worker_died(silent)",
-        "Its worker on lathe fell silent for a whole lease: the host is down, cut off from the "
-        "store, or stopped.",
+        "Its worker on lathe fell silent for a whole lease, others there did not: it hangs, was "
+        "stopped, or cannot reach the store.",
+        "likely",
+    ),
+    Rule(
+        died("host silent"),
+        "worker_died(host unreachable)",
+        "All workers on lathe fell silent for a whole lease: the host is down, or cut off from the "
+        "store.",
         "likely",
     ),
     Rule(
@@ -111,23 +144,62 @@ RULES = [
         "error",
         "Raised ValueError: no such user: 7",
     ),
+    Rule(
+        Evidence(
+            raised=Raised("OSError", "[Errno 28] No space left on device", "", "/data (ext4)")
+        ),
+        "disk_full",
+        "No space left on /data (ext4): raised OSError: [Errno 28] No space left on device",
+    ),
+    Rule(
+        Evidence(known_tasks=["shop.mail", "shop.pack"]),
+        "no_handler",
+        "Given back before it began: the code of its worker has changed, and no executor knows the "
+        "task any more; they know shop.mail, shop.pack.",
+    ),
+    Rule(Evidence(snooze=90.0), "snoozed", "Asked to run again in 1 min 30 s."),
     Rule(Evidence(raised=Raised("KeyboardInterrupt", "", "")), "error", "Raised KeyboardInterrupt"),
     Rule(
-        Evidence(signal=signal.SIGKILL, oom_kills=1, peak_rss=60 * MIB, of="command"),
+        out_of_memory("cgroup", "cgroup", limit=60 * MIB, peak=60 * MIB),
+        "oom(cgroup)",
+        "Out of memory: limit 60.0 MiB, peak 60.0 MiB; killed by the kernel in its own cgroup; "
+        "neighbours unharmed.",
+    ),
+    Rule(
+        out_of_memory("container", "kernel log", limit=512 * MIB, peak=480 * MIB),
+        "oom(container)",
+        "Out of memory: the cgroup around its worker was at its limit of 512 MiB, and the kernel "
+        "killed its executor, which held up to 480 MiB.",
+    ),
+    Rule(
+        out_of_memory("host", "cgroup", of="command"),
         "oom(host)",
-        "Its command was killed by the kernel, out of memory; peak memory 60.0 MiB: the kernel's "
-        "count of such kills grew by 1 meanwhile.",
+        "Out of memory: the host had no more, and the kernel killed a process of it.",
+    ),
+    Rule(
+        out_of_memory("host", "count", peak=480 * MIB),
+        "oom(host)",
+        "Out of memory most likely: its executor, which held up to 480 MiB, got SIGKILL when the "
+        "kernel's count of such kills on this host grew by 1.",
+        "likely",
+    ),
+    Rule(
+        out_of_memory("container", "count", limit=512 * MIB),
+        "oom(container)",
+        "Out of memory most likely: its executor got SIGKILL when the kernel's count of such kills "
+        "on this host grew by 1, and the cgroup around its worker was at its limit of 512 MiB.",
         "likely",
     ),
     Rule(
         Evidence(signal=signal.SIGKILL),
         "signal(SIGKILL)",
-        "Its executor was killed by SIGKILL from outside (no out-of-memory kill was counted).",
+        "Its executor was killed by SIGKILL, not for lack of memory; Linux does not tell who sent "
+        "it.",
     ),
     Rule(
-        Evidence(signal=signal.SIGTERM, of="command", oom_kills=1),
+        Evidence(signal=signal.SIGTERM, of="command"),
         "signal(SIGTERM)",
-        "Its command was killed by SIGTERM from outside.",
+        "Its command was killed by SIGTERM; Linux does not tell who sent it.",
     ),
     Rule(
         Evidence(signal=signal.SIGSEGV, peak_rss=200_000),
@@ -137,7 +209,7 @@ RULES = [
     Rule(
         Evidence(signal=99),
         "signal(signal 99)",
-        "Its executor was killed by signal 99 from outside.",
+        "Its executor was killed by signal 99; Linux does not tell who sent it.",
     ),
     Rule(Evidence(exit_code=3, of="command"), "exit(3)", "Its command ended with exit code 3."),
     Rule(

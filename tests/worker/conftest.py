@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from helpers.disks import disk
 from helpers.workers import folder, store, tasks, worker
 
-__all__ = ["folder", "store", "tasks", "worker"]
+__all__ = ["disk", "folder", "store", "tasks", "worker"]

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import getpass
+import re
 import signal
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -70,22 +73,79 @@ def test_signal_that_ended_a_command_is_in_its_certificate(worker, tasks, number
     assert 0 == run.record.crashes
 
 
-def test_command_that_cannot_be_started_says_why(worker, tasks, folder):
-    worker(executors=1)
+def executable(path, content):
+    """Write a file that may be executed."""
+    path.write_bytes(content)
+    path.chmod(0o755)
+
+
+BAD_STARTS = {
+    ("no-such-program",): "there is no program 'no-such-program' on the PATH: /",
+    ("./missing",): "./missing does not exist on this host.",
+    ("./plain",): "./plain may not be executed by user {user}: its mode is -rw-r--r--.",
+    ("./folder",): "./folder is a folder.",
+    ("./noexec/program",): "./noexec/program is on a file system that is mounted noexec.",
+    ("./orphan",): "./orphan is there, but not the interpreter /no/such/interpreter.",
+    ("./alien",): "./alien is there, but not the loader that it asks for.",
+    ("./text",): "./text is no program for this machine, nor a script with #!.",
+    ("echo", "x" * 200_000): "argument 1 has 195 KiB, and Linux takes at most 128 KiB in one.",
+}
+
+
+@pytest.fixture
+def bad_starts(folder, disk):
+    """Files that cannot be executed, each for a reason of its own."""
     (folder / "plain").write_text("no program")
+    (folder / "folder").mkdir()
+    noexec = disk()
+    noexec.remount("noexec")
+    executable(noexec.path / "program", b"#!/bin/sh\n")
+    (folder / "noexec").symlink_to(noexec.path)
+    executable(folder / "orphan", b"#!/no/such/interpreter -x\n")
+    executable(folder / "text", b"just a text\n")
+    loader = re.search(rb"/lib[^\0]*/ld-[^\0]*", Path("/bin/sh").read_bytes())[0]
+    other = loader[:-4] + b"none"
+    executable(folder / "alien", Path("/bin/sh").read_bytes().replace(loader, other))
 
-    missing = tasks.app.run_command(["no-such-program"])
-    refused = tasks.app.run_command(["./plain"])
-    nowhere = tasks.app.run_command(["true"], cwd=str(folder / "nowhere"))
-    ended_all([missing, refused, nowhere])
 
-    for run, reason in {
-        missing: "no-such-program: No such file",
-        refused: "./plain: Permission denied",
-        nowhere: f"the working directory {folder / 'nowhere'} does not exist",
+def test_command_that_cannot_be_started_says_why(worker, tasks, bad_starts):
+    worker(executors=1)
+    user = getpass.getuser()
+
+    runs = {argv: tasks.app.run_command(list(argv)) for argv in BAD_STARTS}
+
+    for argv, run in runs.items():
+        assert ("failed", "start_failed") == (ended(run).state, certificate(run).verdict)
+        assert BAD_STARTS[argv].format(user=user) in run.record.error
+
+
+def test_arguments_that_are_too_long_together_are_counted(worker, tasks):
+    little_stack = ("sh", "-c", 'ulimit -s 1024; exec "$@"', "sh")  # a quarter of it is for them
+    worker(executors=1, under=little_stack)
+
+    run = tasks.app.run_command(["echo", *["x" * 100_000] * 4])
+
+    assert ("failed", "start_failed") == (ended(run).state, certificate(run).verdict)
+    told = (
+        r"its arguments and environment have 39\d KiB together, and this host takes at most 256 KiB"
+    )
+    assert re.search(told, run.record.error)
+
+
+def test_working_directory_that_cannot_be_entered_is_named(worker, tasks, folder):
+    worker(executors=1)
+    (folder / "plain").touch()
+
+    for name, reason in {
+        "nowhere": "No such file or directory",
+        "plain": "Not a directory",
     }.items():
-        assert ("failed", "start_failed") == (run.state, certificate(run).verdict)
-        assert reason in run.record.error
+        run = tasks.app.run_command(["true"], cwd=str(folder / name))
+        assert ("failed", "start_failed") == (ended(run).state, certificate(run).verdict)
+        told = (
+            f"Could not start: the working directory {folder / name} cannot be entered: {reason}."
+        )
+        assert told == run.record.error
 
 
 def test_command_runs_in_the_folder_it_was_given(worker, tasks, store, folder):

@@ -1,3 +1,5 @@
+"""Faults 2, 3 and 24: executors are killed, crash, and are killed by what they carry out."""
+
 from __future__ import annotations
 
 import os
@@ -185,6 +187,16 @@ def test_idle_executor_that_is_killed_is_replaced_and_no_run_suffers(worker, tas
     run = tasks.pid.enqueue()
     assert victim != run.result(PATIENCE)
     assert "succeeded" == outcomes(run)[-1]
+
+
+def test_worker_starts_although_its_first_executor_is_killed(worker, tasks):
+    here = worker(executors=1, ready=False)
+    (first,) = wait_until(here.executors, within=PATIENCE)[:1]
+
+    os.kill(first, signal.SIGKILL)
+
+    here.wait_ready()
+    assert first != tasks.pid.enqueue().result(PATIENCE)
 
 
 def test_queue_goes_on_while_executors_are_killed(worker, tasks):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 import random
 
 import pytest
 
+from helpers.waiting import wait_until
 from helpers.workers import PATIENCE, ended, ended_all, whole_log
 from holdfast.core.models import Lease, Stream
 
@@ -111,6 +113,31 @@ def test_standard_error_is_told_from_standard_output(worker, tasks, store):
     assert {Stream.OUT: b"out\n", Stream.ERR: b"err\n"} == chunks
 
 
+ANEW = """
+for i in $(seq 300); do
+  echo out $i
+  echo err $i > /dev/stderr
+  echo again $i >> /dev/stdout
+  echo once more $i > /proc/self/fd/1
+done
+"""
+
+
+@pytest.mark.parametrize("how", ["function", "command", "other user"])
+def test_a_script_that_opens_its_streams_anew_empties_nothing(worker, tasks, store, how):
+    worker(executors=1)
+    if how == "function":
+        run = tasks.shell.enqueue(ANEW)
+    else:
+        other = ["setpriv", "--reuid=65534", "--clear-groups"] if how == "other user" else []
+        run = tasks.app.run_command([*other, "sh", "-c", ANEW])
+
+    assert "succeeded" == ended(run).state
+    lines = whole_log(store, run).decode().splitlines()
+    for word in ("out", "err", "again", "once more"):
+        assert [f"{word} {n}" for n in range(1, 301)] == [x for x in lines if x.startswith(word)]
+
+
 @pytest.mark.parametrize("how", ["print", "command"])
 def test_a_flood_is_kept_byte_for_byte(worker, tasks, store, how):
     worker(executors=1)
@@ -125,6 +152,26 @@ def test_a_flood_is_kept_byte_for_byte(worker, tasks, store, how):
     log = whole_log(store, run)
     assert "".join(f"line {n}\n" for n in range(count)).encode() == log
     assert count == store.logs.end(Lease(run.id, 1)).lines
+
+
+def test_a_worker_compacts_what_has_ended_and_the_log_stays_the_same(worker, tasks, store):
+    worker(executors=1)
+    run = tasks.flood.enqueue(100_000)
+    ended(run, within=60)
+    before = whole_log(store, run)
+
+    wait_until(lambda: not store.log_database.read(loose), within=PATIENCE)
+
+    with store.log_database.transaction("BEGIN") as tx:
+        (chunks,) = tx._connection.execute("SELECT COUNT(*) FROM log_chunk").fetchone()
+        (size,) = tx._connection.execute("SELECT SUM(LENGTH(data)) FROM log_block").fetchone()
+    assert (0, True) == (chunks, size < len(before) / 3)
+    assert hashlib.sha256(before).digest() == hashlib.sha256(run.log()).digest()
+
+
+def loose(tx):
+    """The ended logs that are not compacted yet."""
+    return tx.rows("loose_logs", limit=10)
 
 
 def test_each_attempt_has_a_log_of_its_own(worker, tasks, store):

@@ -14,6 +14,7 @@ from helpers.workers import (
     whole_log,
 )
 from holdfast import Retry
+from holdfast.why import explain
 
 FAMILIES = ["sample_tasks.with_family", "sample_tasks.with_family_async", "with_family"]
 STUCK = ["stuck_in_c", "stuck_in_c_async"]
@@ -95,6 +96,44 @@ def test_function_stuck_in_c_code_is_killed_and_the_certificate_says_where(worke
     assert "failed" == ended(run).state
     assert "timeout(hard)" == certificate(run).verdict
     assert f"in {name}" in certificate(run).evidence.stack
+
+
+def test_stack_of_a_hang_names_the_task_and_no_frame_of_its_executor(worker, tasks):
+    worker(executors=1)
+
+    run = tasks.wait_in_thread.using(timeout=0.3).enqueue()
+
+    assert "failed" == ended(run).state
+    stack = certificate(run).evidence.stack
+    assert stack.startswith("Thread MainThread (most recent call last):")
+    assert "in wait_in_thread" in stack.splitlines()[1]
+    assert "Thread the-one-that-hangs (most recent call last):" in stack
+    assert "in _hang" in stack
+    assert "holdfast-watcher" not in stack
+    assert "worker/executor.py" not in stack
+
+
+@pytest.mark.parametrize("memory", [None, "1GiB"], ids=["shared executor", "executor of its own"])
+def test_stack_of_a_hanging_coroutine_goes_down_to_what_it_awaits(worker, tasks, memory):
+    worker(executors=1)
+
+    run = tasks.wait_deep_async.using(timeout=0.3, memory=memory).enqueue(3)
+
+    assert "failed" == ended(run).state
+    stack = certificate(run).evidence.stack
+    assert stack.startswith("Coroutine (most recent call last):")
+    assert 4 == stack.count("in wait_deep_async") + stack.count("in _deeper")
+    assert "await asyncio.sleep(1000)" in stack
+
+
+def test_stack_is_shown_by_why_and_show(worker, tasks, store):
+    worker(executors=1)
+
+    run = tasks.wait_deep_async.using(timeout=0.3).enqueue(1)
+    ended(run)
+
+    lines = explain(store, run.record).evidence
+    assert "  Coroutine (most recent call last):" in lines[lines.index("stack:") :]
 
 
 def test_endless_regular_expression_is_stopped(worker, tasks):

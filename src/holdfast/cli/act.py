@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from holdfast.cli import errors
-from holdfast.cli.errors import NoConcern, say
+from holdfast.cli.errors import NoConcern, say, tell
 from holdfast.cli.options import Filters, Limits, Session, YesFlag, command, user
 from holdfast.core.errors import NotAllowed, RunNotFound
-from holdfast.core.models import RunRecord, TaskOptions
+from holdfast.core.models import RunRecord
 from holdfast.core.states import LIVE_STATES, RunState
 
 if TYPE_CHECKING:
     from holdfast.store import Store
 
-_PAGE = 500
+_ALL = 1 << 62  # runs
 _UNHAPPY = (RunState.FAILED, RunState.QUARANTINED)  # what `retry --all` means
 
 RunsArgument = Annotated[
@@ -73,10 +71,12 @@ def retry(
 
     --all without --state takes the failed and the quarantined ones.
     """
+    from holdfast.run import Run
+
     store = session.store
 
     def carry_out(run: RunRecord) -> str:
-        store.runs.retry(run.run_id, options=_changed_options(run, limits))
+        Run(run.run_id, store).retry(**limits.given())
         return "queued again"
 
     if run_ids:
@@ -85,15 +85,6 @@ def retry(
         _act_on_all(_Choice(store, filters, _UNHAPPY), "retry", carry_out, yes=yes)
     else:
         raise NoConcern(action="retry")
-
-
-def _changed_options(run: RunRecord, limits: Limits) -> str | None:
-    if not limits.given():
-        return None
-    from holdfast.tasks import with_limits
-
-    options = with_limits(msgspec.json.decode(run.options, type=TaskOptions), **limits.given())
-    return msgspec.json.encode(options).decode()
 
 
 class _Choice:
@@ -106,10 +97,7 @@ class _Choice:
 
     def __iter__(self) -> Iterator[RunRecord]:
         for state in self._states:
-            chosen = self._filters.chosen(_PAGE, state)
-            while page := self._store.runs.list(chosen):
-                yield from page
-                chosen = replace(chosen, before=page[-1].run_id)
+            yield from self._store.runs.each(self._filters.chosen(_ALL, state))
 
 
 def _act_on_ids(
@@ -120,7 +108,7 @@ def _act_on_ids(
     for text in run_ids:
         try:
             run = store.runs.find(text)
-            typer.echo(f"{run.run_id}: {carry_out(run)}")
+            tell(f"{run.run_id}: {carry_out(run)}")
         except (NotAllowed, RunNotFound) as error:
             say(f"holdfast: {error}")
             codes.append(errors.exit_code(error))
@@ -145,7 +133,7 @@ def _act_on_all(
         except (NotAllowed, RunNotFound):
             skipped += 1  # it went on meanwhile
     late = f"; {skipped} had moved on meanwhile" if skipped else ""
-    typer.echo(f"{_count(done)} {'cancelled' if action == 'cancel' else 'queued again'}{late}.")
+    tell(f"{_count(done)} {'cancelled' if action == 'cancel' else 'queued again'}{late}.")
 
 
 def _count(number: int) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -14,9 +12,13 @@ from holdfast.core.config import Settings, sqlite_path
 from holdfast.core.errors import ConfigError, StoreError
 from holdfast.core.models import WorkerState
 from holdfast.core.units import show_bytes
+from holdfast.worker import cgroup
+from holdfast.worker.disk import can_free, mount_of, room_on
+from holdfast.worker.gauge import Gauge, Level
 
 if TYPE_CHECKING:
     from holdfast.cli.options import Session
+    from holdfast.core.config import WorkerSettings
     from holdfast.store import Store
 
 _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse", "afs", "ceph", "gluster", "lustre", "vboxsf")
@@ -43,6 +45,7 @@ def check_all(session: Session) -> list[Finding]:
     findings += check_app(session)
     findings += check_store(session)
     findings += check_folders(settings)
+    findings += check_limits()
     return findings
 
 
@@ -55,6 +58,9 @@ def check_app(session: Session) -> Iterator[Finding]:
         count = len(session.app.tasks)
     except ConfigError as error:
         yield from (Finding("error", problem) for problem in error.problems)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing it runs user code
+        problem = f"{type(error).__name__}: {error}"
+        yield Finding("error", f"The app {name} cannot be imported. {problem}")
     else:
         yield Finding("ok", f"The app {name} has {count} tasks.")
 
@@ -73,14 +79,11 @@ def check_store(session: Session) -> Iterator[Finding]:
 
 def check_durability(store: Store) -> Iterator[Finding]:
     """Say what the database really does at a commit."""
-    mode, synchronous = store.durability()
-    words = f"journal mode {mode}, synchronous {synchronous}"
-    if mode != "wal":
-        yield Finding("error", f"The store runs with {words}: WAL is needed to read and write.")
-    elif synchronous not in ("full", "extra"):
-        yield Finding("error", f"The store runs with {words}: a power cut loses accepted runs.")
+    found = store.durability()
+    if found.danger:
+        yield Finding("error", f"The store runs with {found.settings}: {found.danger}.")
     else:
-        yield Finding("ok", f"The store runs with {words}: a commit survives a power cut.")
+        yield Finding("ok", f"The store runs with {found.settings}: {found.survives}.")
 
 
 def check_workers(store: Store) -> Iterator[Finding]:
@@ -99,15 +102,24 @@ def check_folders(settings: Settings) -> Iterator[Finding]:
     if path is not None:
         yield from check_file_system("store", existing(path.parent))
         yield from check_space("store", existing(path.parent))
-    spool = existing(settings.spool_dir)
-    yield from check_writable("spool", spool)
-    if path is None or existing(path.parent) != spool:
-        yield from check_space("spool", spool)
+    yield from check_spool(settings.worker, existing(settings.spool_dir))
+
+
+def check_limits() -> Iterator[Finding]:
+    """Say who would hold attempts to their memory limits, if a worker were started like this."""
+    place = cgroup.find()
+    if place.why_not:
+        problem = f"so a hungry task can overshoot: {place.why_not}."
+        yield Finding("warning", f"Memory limits are held by sampling, {problem}")
+    else:
+        yield Finding(
+            "ok", f"Memory limits are held by the kernel: {place.limits}, {place.memory}."
+        )
 
 
 def check_file_system(name: str, folder: Path) -> Iterator[Finding]:
     """Say whether SQLite can rely on the file system."""
-    kind = file_system_of(folder, Path("/proc/self/mountinfo").read_text(errors="replace"))
+    kind = file_system_of(folder)
     place = f"The {name} is on {kind} ({folder})"
     if kind.startswith(_NETWORK):
         yield Finding("warning", f"{place}: locks over a network break SQLite; use a local disk.")
@@ -129,13 +141,30 @@ def check_space(name: str, folder: Path) -> Iterator[Finding]:
     yield Finding(level, sentence)
 
 
-def check_writable(name: str, folder: Path) -> Iterator[Finding]:
-    """Say whether files can be made."""
+def check_spool(settings: WorkerSettings, folder: Path) -> Iterator[Finding]:
+    """Say whether logs can wait there, how much of them, and what happens when it is too much."""
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            yield Finding("ok", f"The {name} can be written ({folder}).")
+        freed = can_free(folder)
     except OSError as error:
-        yield Finding("error", f"The {name} cannot be written ({folder}): {error.strerror}.")
+        yield Finding("error", f"The spool cannot be written ({folder}): {error.strerror}.")
+        return
+    yield Finding("ok", f"The spool can be written ({folder}).")
+    if not freed:
+        problem = "its file system cannot free a part of a file"
+        yield Finding("warning", f"A log takes room there until its attempt has ended: {problem}.")
+    room = room_on(folder)
+    budget = f"The spool may hold {show_bytes(settings.spool_max_bytes)}"
+    if room.total:
+        budget += f"; of {show_bytes(room.free)} that are free on its disk,"
+        budget += f" {show_bytes(settings.keep_free(room.total))} are kept free"
+    gauge = Gauge(settings)
+    match gauge.read(room, held=0):
+        case Level.FINE:
+            yield Finding("ok", f"{budget}.")
+        case Level.TIGHT:
+            yield Finding("warning", f"{budget}: who writes much is slowed down.")
+        case Level.CRITICAL:
+            yield Finding("error", f"{budget}: a worker would begin nothing.")
 
 
 def existing(folder: Path) -> Path:
@@ -143,16 +172,6 @@ def existing(folder: Path) -> Path:
     return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
-def file_system_of(folder: Path, mountinfo: str) -> str:
-    """Return the type of the file system of a folder; see proc_pid_mountinfo(5)."""
-    real = os.path.realpath(folder)
-    kind, longest = "unknown", -1
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        fields = before.split()
-        if len(fields) < 5 or not after:  # noqa: PLR2004 - the mount point is the fifth
-            continue
-        point = fields[4].encode().decode("unicode_escape").rstrip("/")
-        if (real == point or real.startswith(f"{point}/")) and len(point) >= longest:
-            kind, longest = after.split()[0], len(point)
-    return kind
+def file_system_of(folder: Path) -> str:
+    """Return the type of the file system of a folder."""
+    return mount_of(folder)[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -11,12 +12,15 @@ from typer.core import TyperGroup
 from holdfast.core.errors import (
     ConfigError,
     HoldfastError,
+    LogDeleted,
     NotAllowed,
     RunNotFound,
     StoreError,
     TaskNotFound,
     UsageError,
 )
+from holdfast.core.names import LONGEST_NAME
+from holdfast.core.texts import shorten, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +36,8 @@ KILLED = 128  # plus the number of the signal
 INTERRUPTED = 130
 
 EXIT_CODES_TEXT = f"""Exit codes: {OK} done; {FAILED} the run failed, or nothing was done; \
-{USAGE} wrong usage; {NOT_FOUND} no such run, task or queue; {STORE} the store is unavailable or \
+{USAGE} wrong usage; {NOT_FOUND} no such run, task, queue or log; \
+{STORE} the store is unavailable or \
 needs `holdfast migrate`; {SETTINGS} the settings are wrong.
 
 `holdfast run` ends with the exit code of the command; {KILLED}+N when signal N killed it, \
@@ -68,6 +73,14 @@ class NotEmbedded(ConfigError):
         super().__init__(problems=[problem])
 
 
+class NoTarget(UsageError):
+    """Report that a store is to be moved, and was not told where to."""
+
+    def __init__(self, *, store: str) -> None:
+        self.store = store
+        super().__init__(f"Move it where? `holdfast migrate --from {store} --to URL`.")
+
+
 class NoConcern(UsageError):
     """Report that a command was not told which runs it is about."""
 
@@ -85,7 +98,8 @@ class QueueNotFound(UsageError):
     def __init__(self, *, name: str, known: Sequence[str]) -> None:
         self.name = name
         self.known = tuple(known)
-        super().__init__(f"There is no queue {name!r}. Known: {', '.join(known) or 'none'}.")
+        named = shorten(repr(name), LONGEST_NAME)
+        super().__init__(f"There is no queue {named}. Known: {', '.join(known) or 'none'}.")
 
 
 class AttemptNotFound(UsageError):
@@ -106,6 +120,7 @@ _EXIT_CODES: dict[type[HoldfastError], int] = {  # the closest class counts
     TaskNotFound: NOT_FOUND,
     QueueNotFound: NOT_FOUND,
     AttemptNotFound: NOT_FOUND,
+    LogDeleted: NOT_FOUND,
     StoreError: STORE,
     ConfigError: SETTINGS,
 }
@@ -117,8 +132,21 @@ def exit_code(error: HoldfastError) -> int:
 
 
 def say(text: str) -> None:
-    """Print a line for the person, on stderr."""
-    typer.echo(text, err=True)
+    """Print a line for the person, on stderr; nothing in it is obeyed by the terminal."""
+    typer.echo(visible(text), err=True)
+
+
+def tell(text: str = "") -> None:
+    """Print a line that was asked for, on stdout; nothing in it is obeyed by the terminal."""
+    typer.echo(visible(text))
+
+
+def _sentence_on(error: OSError) -> str:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return "The working directory does not exist any more. Change to another one."
+    return str(error)
 
 
 class Commands(TyperGroup):
@@ -134,5 +162,5 @@ class Commands(TyperGroup):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
-            say(f"holdfast: {error}")
+            say(f"holdfast: {_sentence_on(error)}")
             raise typer.Exit(FAILED) from error

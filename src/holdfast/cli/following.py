@@ -3,83 +3,75 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from holdfast.cli import errors
 from holdfast.cli.errors import say
 from holdfast.cli.options import user
+from holdfast.cli.printing import Bytes
 from holdfast.core.errors import NotAllowed
-from holdfast.core.models import LogChunk, LogEnd, Stream
+from holdfast.core.models import Lease, LogChunk, LogEnd
 from holdfast.core.states import LIVE_STATES, AttemptOutcome, RunState
 from holdfast.follow import PATIENCE_SECONDS, Quiet, follow
+from holdfast.logs import deletion_of
 from holdfast.why import explain, read_certificate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import FrameType
 
+    from holdfast.cli.printing import Printer
     from holdfast.core.ids import RunId
     from holdfast.core.models import AttemptRecord, RunRecord
+    from holdfast.follow import Item
     from holdfast.store import Store
 
 _UNSERVED_SECONDS = 2.0  # a run that waits longer makes the person wonder why
 
 
-def write_apart(chunk: LogChunk) -> None:
-    """Write a chunk where the command wrote it: standard output, or standard error."""
-    _write(sys.stdout.buffer if chunk.stream == Stream.OUT else sys.stderr.buffer, chunk.data)
-
-
-def write_merged(chunk: LogChunk) -> None:
-    """Write a chunk to standard output, whatever stream it came from."""
-    _write(sys.stdout.buffer, chunk.data)
-
-
-def _write(out: BinaryIO, data: bytes) -> None:
-    out.write(data)
-    out.flush()
-
-
 class Viewer:
     """Print the log of a run while it grows, and tell the person what else happens."""
 
-    def __init__(
-        self, store: Store, run_id: RunId, *, write: Callable[[LogChunk], None], wait: bool = True
-    ) -> None:
-        self.complete = True  # whether everything that was written has been printed
+    def __init__(self, store: Store, run_id: RunId, printer: Printer, *, wait: bool = True) -> None:
         self._store = store
         self._run_id = run_id
-        self._write = write
+        self._printer = printer
         self._wait = wait
         self._started = time.monotonic()
         self._told: set[object] = set()
         self._attempt = 0
 
-    def print_log(self, attempt: int | None, interrupts: Interrupts | None = None) -> None:
-        """Print until the log is complete; without `wait`, not for an end that is late."""
-        for number, item in follow(self._store, self._run_id, attempt=attempt):
+    def print_log(self, items: Iterable[Item], interrupts: Interrupts | None = None) -> None:
+        """Print what `follow` yields; without `wait`, stop at an end that is late."""
+        for number, item in items:
             if interrupts is not None:
                 interrupts.act(self._store, self._run_id)
             match item:
                 case LogChunk():
-                    self._headline(number)
-                    self._write(item)
+                    self.headline(number)
+                    self._printer.chunk(number, item)
                 case LogEnd():
                     self.tell_end(number, item)
                 case Quiet():
                     self._see_to(number, item)
                     if self._is_given_up(item):
-                        self.complete = False
+                        self._printer.end(number, None)
                         return
 
     def tell_end(self, number: int, end: LogEnd) -> None:
-        """Say what is missing of a log, if anything is."""
+        """Print the end of a log, and say what is missing, if anything is."""
+        self._printer.end(number, end)
+        deleted = deletion_of(Lease(self._run_id, number), end)
+        if deleted is not None:
+            say(f"holdfast: {deleted}")
         if end.missing is not None:
             say(f"holdfast: the log of attempt {number} has a hole: {end.missing}")
+        for hole in end.holes:
+            say(f"holdfast: {hole.size} bytes are missing after byte {hole.offset}.")
 
-    def _headline(self, number: int) -> None:
+    def headline(self, number: int) -> None:
+        """Say where another attempt begins."""
         if number != self._attempt > 0:
             say(f"holdfast: attempt {number}:")
         self._attempt = number
@@ -165,7 +157,7 @@ def exit_code_of(run: RunRecord, attempts: list[AttemptRecord]) -> int:
 def follow_to_the_end(store: Store, run_id: RunId, interrupts: Interrupts) -> int:
     """Print what a run writes until it has ended, and return its exit code."""
     try:
-        Viewer(store, run_id, write=write_apart).print_log(None, interrupts)
+        Viewer(store, run_id, Bytes(apart=True)).print_log(follow(store, run_id), interrupts)
     except BrokenPipeError:
         say(f"holdfast: nobody reads this output any more; run {run_id} goes on.")
         raise

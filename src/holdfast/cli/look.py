@@ -1,4 +1,4 @@
-"""Look at runs: `list`, `show`, `logs`, `why`."""
+"""Look at runs: `list`, `show`, `why`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import msgspec
 import typer
 
 from holdfast.cli import tables
-from holdfast.cli.errors import AttemptNotFound, say
+from holdfast.cli.errors import say, tell
 from holdfast.cli.options import Filters, JsonFlag, RunArgument, Session, command
 from holdfast.core.clock import SECOND
-from holdfast.core.models import LogChunk, LogEnd, TaskOptions
+from holdfast.core.models import TaskOptions
 from holdfast.core.states import RunState
+from holdfast.core.texts import one_line, shorten
 from holdfast.core.units import show_bytes, show_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from holdfast.core.models import AttemptRecord, RunRecord
     from holdfast.store import Store
 
@@ -23,12 +26,17 @@ _LONGEST_VALUE = 500  # characters of arguments and results in the story of a ru
 _COLUMNS = ("ID", "TASK", "STATE", "QUEUE", "AGE", "ATTEMPTS", "DURATION", "WHAT")
 _ATTEMPT_COLUMNS = ("#", "OUTCOME", "HOST", "STARTED", "DURATION", "MEMORY", "CPU", "HOW")
 _TASK_WIDTH = 50
+_MOST_LISTED = 100_000
+
+LimitOption = Annotated[
+    int, typer.Option("--limit", "-n", min=1, max=_MOST_LISTED, help="At most so many.")
+]
 
 
 def add_to(commands: typer.Typer) -> None:
     """Register the commands of this module."""
     commands.command("list", rich_help_panel="Runs")(list_runs)
-    for function in (show, logs, why):
+    for function in (show, why):
         commands.command(rich_help_panel="Runs", no_args_is_help=True)(function)
 
 
@@ -36,30 +44,30 @@ def add_to(commands: typer.Typer) -> None:
 def list_runs(
     session: Session,
     filters: Filters,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
+    limit: LimitOption = 50,
     as_json: JsonFlag = False,
 ) -> None:
     """List runs, the newest first."""
     store = session.store
-    runs = store.runs.list(filters.chosen(limit))
+    runs = store.runs.each(filters.chosen(limit))
     if as_json:
-        tables.print_json([tables.as_json(run, label=tables.label(run)) for run in runs])
+        tables.print_json_list(tables.as_json(run, label=tables.label(run)) for run in runs)
         return
-    if not runs:
+    rows = [_row(store, run) for run in runs]
+    if not rows:
         say("No runs.")
         return
-    tables.print_table(_COLUMNS, (_row(store, run) for run in runs))
-    if len(runs) == limit:
+    tables.print_table(_COLUMNS, rows)
+    if len(rows) == limit:
         say(f"The newest {limit} are shown; --limit shows more.")
 
 
 def _row(store: Store, run: RunRecord) -> tuple[object, ...]:
     now = store.database.clock.now()
     attempts = store.runs.attempts(run.run_id) if run.attempt else []
-    task = tables.title(run)
     return (
         tables.short_id(run.run_id),
-        task if len(task) <= _TASK_WIDTH else f"{task[:_TASK_WIDTH]}…",
+        shorten(tables.title(run), _TASK_WIDTH),
         tables.label(run),
         run.queue,
         tables.since(now, run.created_at),
@@ -83,15 +91,31 @@ def show(session: Session, run_id: RunArgument, as_json: JsonFlag = False) -> No
         stories = [tables.as_json(attempt) for attempt in attempts]
         tables.print_json(tables.as_json(run, explanation=told, attempts=stories))
         return
-    typer.echo(f"Run {run.run_id}: {tables.label(run)}")
-    typer.echo(explanation.sentence)
-    typer.echo()
+    tell(f"Run {run.run_id}: {tables.label(run)}")
+    tell(one_line(explanation.sentence))
+    tell()
     for name, value in _facts(run).items():
         if value:
-            typer.echo(f"{name:<12}{tables.plain(value)}")
+            tell(f"{name:<12}{one_line(value)}")
     if attempts:
-        typer.echo()
+        tell()
         tables.print_table(_ATTEMPT_COLUMNS, (_attempt_row(store, a) for a in attempts))
+    _print_usage(run, attempts)
+
+
+def _print_usage(run: RunRecord, attempts: Sequence[AttemptRecord]) -> None:
+    """Draw what the running attempt takes, or what the last one took."""
+    from holdfast.cli.curves import usage_lines
+
+    number, usage = run.attempt, run.usage
+    if run.state != RunState.RUNNING and attempts:
+        number, usage = attempts[-1].attempt, attempts[-1].usage
+    if usage is None:
+        return
+    lasted = show_seconds(usage.every * len(usage.memory))
+    tell(f"\nWhat attempt {number} took in {lasted}:")
+    for name, line in usage_lines(usage).items():
+        tell(f"{name:<12}{line}")
 
 
 def _facts(run: RunRecord) -> dict[str, str]:
@@ -99,7 +123,7 @@ def _facts(run: RunRecord) -> dict[str, str]:
 
     keys = {"dedupe": run.dedupe_key, "concurrency": run.concurrency_key}
     return {
-        "task": tables.title(run),
+        "task": _short(tables.title(run)),
         "arguments": _short(run.arguments),
         "queue": f"{run.queue}, priority {run.priority}",
         "keys": ", ".join(f"{name} {key!r}" for name, key in keys.items() if key),
@@ -108,7 +132,7 @@ def _facts(run: RunRecord) -> dict[str, str]:
         "due": show_time(run.due_at) if run.due_at else "",
         "ended": show_time(run.finished_at) if run.finished_at else "",
         "counts": f"{run.attempt} attempts, {run.failures} failures, {run.crashes} crashes",
-        "progress": tables.what(run, run.created_at) if run.progress else "",
+        "progress": tables.progress_of(run),
         "result": _short(run.result or "") if run.state == RunState.SUCCEEDED else "",
     }
 
@@ -164,54 +188,6 @@ def why(session: Session, run_id: RunArgument, as_json: JsonFlag = False) -> Non
             }
         )
         return
-    typer.echo(explanation.sentence)
+    tell(one_line(explanation.sentence))
     for line in explanation.evidence:
-        typer.echo(f"  {line}")
-
-
-@command
-def logs(
-    session: Session,
-    run_id: RunArgument,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")
-    ] = False,
-    attempt: Annotated[int | None, typer.Option(min=1, help="Only this attempt.")] = None,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="With -f: do not wait for a log whose end is late.")
-    ] = False,
-) -> None:
-    """Print the log of a run, byte for byte as it was written."""
-    from holdfast.cli.following import Viewer, write_merged
-
-    store = session.store
-    run = store.runs.find(run_id)
-    if attempt is not None and attempt > run.attempt and not follow:
-        raise AttemptNotFound(run_id=run.run_id, attempt=attempt, last=run.attempt)
-    if follow:
-        Viewer(store, run.run_id, write=write_merged, wait=not no_wait).print_log(attempt)
-    else:
-        _print_stored(store, run, attempt)
-
-
-def _print_stored(store: Store, run: RunRecord, attempt: int | None) -> None:
-    from holdfast.cli.following import Viewer, write_merged
-    from holdfast.follow import follow
-    from holdfast.why import explain
-
-    viewer = Viewer(store, run.run_id, write=write_merged)
-    if run.attempt == 0:
-        say(f"holdfast: nothing was written yet. {explain(store, run).sentence}")
-    for number in [attempt] if attempt else range(1, run.attempt + 1):
-        if attempt is None and run.attempt > 1:
-            say(f"holdfast: attempt {number}:")
-        for _, item in follow(store, run.run_id, attempt=number):
-            match item:
-                case LogChunk():
-                    write_merged(item)
-                case LogEnd():
-                    viewer.tell_end(number, item)
-                case _:  # nothing more for now
-                    state = "its end is not in the store yet" if item.ended else "it still runs"
-                    say(f"holdfast: the log of attempt {number} is not complete: {state}.")
-                    break
+        tell(f"  {line}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import act, care, look, start, work
+from holdfast.cli import act, care, logs, look, start, work
 from holdfast.cli.errors import EXIT_CODES_TEXT, Commands
 from holdfast.cli.options import AppOption, ConfigOption, StoreOption
 from holdfast.version import __version__
@@ -46,7 +46,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     commands.callback()(remember)
-    for module in (work, start, look, act, care):
+    for module in (work, start, look, logs, act, care):
         module.add_to(commands)
     return commands
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 import inspect
 import os
+import pwd
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -15,13 +14,12 @@ import typer
 
 from holdfast.cli.errors import NoStore
 from holdfast.core import config, units
-from holdfast.core.clock import SECOND
 from holdfast.core.config import Settings, sqlite_path
-from holdfast.core.errors import BadOption
 from holdfast.core.states import RunState
 
 if TYPE_CHECKING:
     from holdfast.app import App
+    from holdfast.core.config import StoreSettings
     from holdfast.store import Store
     from holdfast.store.runs import RunFilter
 
@@ -69,6 +67,11 @@ class Session:
         """Return the settings with more of them given on the command line."""
         given = self.given
         return config.load(given["config"], store=given["store"], app=given["app"], **arguments)
+
+    def store_settings(self, url: str | None) -> StoreSettings:
+        """Return the settings of a store at another place than theirs; raises ConfigError."""
+        given = self.given
+        return config.load(given["config"], store=url or given["store"], app=given["app"]).store
 
     @cached_property
     def store(self) -> Store:
@@ -132,7 +135,7 @@ class Filters:
             state=self.state or state,
             task=self.task,
             queue=self.queue,
-            since=None if self.since is None else past_time(self.since),
+            since=None if self.since is None else units.past(self.since, option="since"),
             error=self.error,
             limit=limit,
         )
@@ -181,7 +184,7 @@ class Placing:
         if self.queue is not None:
             options["queue_name"] = options.pop("queue")
         if self.run_after is not None:
-            options["run_after"] = _iso_time(self.run_after) or self.run_after
+            options["run_after"] = units.iso_time(self.run_after) or self.run_after
         return options
 
 
@@ -190,35 +193,11 @@ def _given(group: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def past_time(text: str) -> int:
-    """Return the time that "2h" (ago) or an ISO time means, in microseconds."""
-    moment = _iso_time(text)
-    if moment is not None:
-        return int(moment.timestamp() * SECOND)
-    try:
-        ago = units.seconds(text, option="since")
-    except BadOption as error:
-        expected = "an age such as 2h or 3d, or a time such as 2026-11-21T13:00"
-        raise BadOption(option="since", value=text, expected=expected) from error
-    return int((datetime.now().astimezone().timestamp() - ago) * SECOND)
-
-
-def _iso_time(text: str) -> datetime | None:
-    """Return a time; without a zone it is that of the clocks here."""
-    if text.isdigit():
-        return None  # seconds, although 20261121 is an ISO date too
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.astimezone()
-
-
 def user() -> str:
-    """Return the name of the person at the keyboard."""
+    """Return the name of the person at the keyboard: who it is, not who LOGNAME says it is."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container whose user has no name
         return f"uid {os.getuid()}"
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from holdfast.cli import errors
-from holdfast.cli.errors import say
+from holdfast.cli.errors import say, tell
 from holdfast.cli.options import Limits, Placing, Session, command
 from holdfast.cli.tables import print_json
 from holdfast.core.errors import BadOption, RunNotSucceeded
 from holdfast.core.ids import new_id
+from holdfast.core.payload import Unfit, parse
 
+_JSON_BEGINS = ("{", "[", '"')
 DetachFlag = Annotated[bool, typer.Option("--detach", help="Print the id and do not follow.")]
 
 
@@ -52,7 +53,7 @@ def run(
     folder = None if no_cwd else str((cwd or Path.cwd()).absolute())
     options = placing.given() | limits.given()
     if detach:
-        typer.echo(session.bare_app.run_command(words, cwd=folder, **options).id)
+        tell(session.bare_app.run_command(words, cwd=folder, **options).id)
         return
     with Interrupts() as interrupts:
         options["run_id"] = new_id()
@@ -80,7 +81,7 @@ def enqueue(
     chosen = session.app.find_task(task).using(**placing.given(), **limits.given())
     made = chosen.enqueue(*args, **kwargs)
     if not wait:
-        typer.echo(made.id)
+        tell(made.id)
         return
     try:
         print_json(made.result())
@@ -96,7 +97,8 @@ def read_arguments(texts: list[str]) -> tuple[list[Any], dict[str, Any]]:
     for text in texts:
         name, equals, value = text.partition("=")
         if equals and name.isidentifier():
-            kwargs[name] = _value(value)
+            twice = Unfit("it is given more than once")
+            kwargs[name] = twice if name in kwargs else _value(value)
         else:
             args.append(_value(text))
     return args, kwargs
@@ -104,6 +106,9 @@ def read_arguments(texts: list[str]) -> tuple[list[Any], dict[str, Any]]:
 
 def _value(text: str) -> Any:
     try:
-        return msgspec.json.decode(text.encode(errors="surrogateescape"))
-    except msgspec.DecodeError:
-        return text
+        return parse(text)
+    except ValueError as error:
+        if not text.lstrip().startswith(_JSON_BEGINS):
+            return text
+        problem = f"it begins like JSON and is none ({error}); quote it twice to pass it as text"
+        return Unfit(problem)

@@ -12,6 +12,7 @@ from holdfast.core.clock import SECOND
 from holdfast.core.models import COMMAND_TASK, Progress
 from holdfast.core.payload import decode_arguments
 from holdfast.core.states import LIVE_STATES, RunState
+from holdfast.core.texts import one_line, visible_json
 from holdfast.core.units import show_seconds
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _COLOURS = {
     "error": "red",
     "warning": "yellow",
     "ok": "green",
+    "paused": "yellow",
 }
 
 
@@ -42,7 +44,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     from rich.table import Table
     from rich.text import Text
 
-    cells = [[plain(str(value)) for value in row] for row in rows]
+    cells = [[one_line(str(value)) for value in row] for row in rows]
     console = Console(file=sys.stdout, highlight=False, emoji=False)
     limit = console.width if console.is_terminal else _PIPED_WIDTH
     widths = _widths([list(columns), *cells], limit)
@@ -67,8 +69,30 @@ def _widths(cells: Sequence[Sequence[str]], limit: int) -> list[int]:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document on one line."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    """Print one JSON document on one line, in UTF-8 whatever the terminal is set to.
+
+    What a terminal would obey is written as an escape of JSON, which reads as the same value.
+    """
+    _write(_json(value) + "\n")
+
+
+def print_json_list(values: Iterable[Any]) -> None:
+    """Print a JSON list on one line as `print_json` does, an item at a time."""
+    begin = "["
+    for value in values:
+        _write(begin + _json(value))
+        begin = ","
+    _write("]\n" if begin == "," else "[]\n")
+
+
+def _write(text: str) -> None:
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
+
+
+def _json(value: Any) -> str:
+    return visible_json(msgspec.json.encode(value).decode())
 
 
 def as_json(record: Any, **more: Any) -> dict[str, Any]:
@@ -91,14 +115,6 @@ def iso_time(at: int | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at / SECOND, UTC).isoformat()
 
 
-def plain(text: str) -> str:
-    """Return a text without line breaks and control characters: it may come from anywhere."""
-    if text.isprintable():
-        return text
-    spaced = " ".join(text.split())
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in spaced)
-
-
 def short_id(full: str) -> str:
     """Return the end of an id: random, short, and good for every command."""
     return full[-12:]
@@ -110,6 +126,8 @@ def label(run: RunRecord) -> str:
         return "retrying"
     if run.state == RunState.QUEUED and run.blocked:
         return "blocked"
+    if run.paused is not None:
+        return "paused"
     return run.state.value
 
 
@@ -138,11 +156,18 @@ def what(run: RunRecord, now: int) -> str:
         return run.error or ""
     if run.cancel_by is not None:
         return f"being cancelled by {run.cancel_by}"
+    if run.paused is not None:
+        return run.paused
     if run.progress is not None:
-        return show_progress(msgspec.json.decode(run.progress, type=Progress))
+        return progress_of(run)
     if run.state == RunState.SCHEDULED and run.due_at is not None:
         return f"due in {since(run.due_at, now)}"
     return ""
+
+
+def progress_of(run: RunRecord) -> str:
+    """Return how far a running task says that it has come."""
+    return show_progress(msgspec.json.decode(run.progress, type=Progress)) if run.progress else ""
 
 
 def show_progress(progress: Progress) -> str:

@@ -10,10 +10,10 @@ import msgspec
 import typer
 
 from holdfast.cli import tables
-from holdfast.cli.errors import NotEmbedded, QueueNotFound, say
+from holdfast.cli.errors import NotEmbedded, QueueNotFound, say, tell
 from holdfast.cli.logformat import LogFormat, LogLevel, set_up_logging
 from holdfast.cli.options import JsonFlag, Session, command, user
-from holdfast.core.config import sqlite_path
+from holdfast.core.config import sqlite_path, without_password
 from holdfast.core.models import WorkerState
 from holdfast.core.units import show_bytes, show_seconds
 
@@ -63,10 +63,11 @@ def up(session: Session, options: WorkerOptions) -> None:
     settings = session.settings_with(**options.settings())
     path = sqlite_path(settings.store.url)
     if path is None:
-        raise NotEmbedded(store=settings.store.url)
+        raise NotEmbedded(store=without_password(settings.store.url))
+    session.new_store.check_open()
     session.new_store.close()
-    typer.echo(f"Holdfast keeps its store in {path}")
-    typer.echo("Next, in another terminal here: holdfast run -- echo hello")
+    tell(f"Holdfast keeps its store in {path}")
+    tell("Next, in another terminal here: holdfast run -- echo hello")
     _work(session, options)
 
 
@@ -125,9 +126,9 @@ def pause(
 ) -> None:
     """Keep workers from claiming runs of a queue; running ones go on."""
     if session.store.queues.pause(name, by=user(), reason=reason):
-        typer.echo(f"Queue {name} is paused.")
+        tell(f"Queue {name} is paused.")
     else:
-        typer.echo(f"Queue {name} was paused already.")
+        tell(f"Queue {name} was paused already.")
 
 
 @command
@@ -137,7 +138,7 @@ def resume(session: Session, name: QueueArgument) -> None:
     if queues.get(name) is None:
         raise QueueNotFound(name=name, known=[queue.name for queue in queues.list()])
     text = "goes on." if queues.resume(name) else "was not paused."
-    typer.echo(f"Queue {name} {text}")
+    tell(f"Queue {name} {text}")
 
 
 @command
@@ -163,7 +164,7 @@ def _worker_row(store: Store, worker: WorkerRecord) -> tuple[object, ...]:
     is_up = worker.state in (WorkerState.UP, WorkerState.DRAINING)
     return (
         tables.short_id(worker.worker_id),
-        worker.state.name.lower(),
+        worker.state.name.lower() + (", no room" if worker.trouble else ""),
         worker.host,
         worker.pid,
         worker.executors,

@@ -10,23 +10,45 @@
     │   ├── TaskNotFound       no such task in this app
     │   ├── RunNotFound        no such run in this store
     │   ├── AlreadyEnqueued    this id belongs to a run with other content
-    │   └── NotAllowed         the run is not in a state that permits this
+    │   ├── OtherDatabase      this connection leads to another database than the store's
+    │   ├── NotAllowed         the run is not in a state that permits this
+    │   ├── LogDeleted         the retention has deleted the log
+    │   └── SearchTooSlow      a regular expression needs too long for a line of a log
     ├── RunNotSucceeded        `result()` of a run that ended otherwise
     ├── ResultTimeout          the run goes on, the caller stopped waiting
     └── StoreError
         ├── StoreUnavailable   try again
-        └── SchemaOutdated     run `holdfast migrate`, or install the newer Holdfast
+        ├── StoreRefused       trying again is of no use
+        ├── NotAStore          what is there is something else: name another place
+        ├── ServerTooOld       the database server lacks what a store needs
+        ├── MissingDriver      install what speaks to this database
+        ├── SchemaOutdated     run `holdfast migrate`, or install the newer Holdfast
+        └── MoveError          a store cannot be moved, or not yet
+            ├── SameStore      both sides are one: name another
+            ├── WorkersAreUp   stop them first
+            ├── NotEmpty       move to a new store
+            ├── MovedElsewhere go on with the other one
+            ├── MoveGivenUp    the old store is in use again
+            ├── CannotClose    give the user of the database what it takes
+            └── CountsDiffer   not all has come: give up, and look why
 
 Each class takes facts, keeps them as attributes and builds its own sentence.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from holdfast.core.texts import shorten
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+
+_LONGEST_VALUE = 200  # characters of a value that are shown in a sentence
+_MOST_NAMED = 5  # of things that are listed in a sentence
 
 
 class HoldfastError(Exception):
@@ -61,7 +83,7 @@ class BadOption(UsageError):
         self.option = option
         self.value = value
         self.expected = expected
-        super().__init__(f"{option}={value!r} is not possible: expected {expected}.")
+        super().__init__(f"{option}={_short(value)} is not possible: expected {expected}.")
 
 
 class TaskNotFound(UsageError):
@@ -72,19 +94,24 @@ class TaskNotFound(UsageError):
         self.known = tuple(known)
         close = get_close_matches(name, self.known, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else "Is the module that defines it imported?"
-        super().__init__(f"Task {name!r} is not registered in this app. {hint}")
+        super().__init__(f"Task {_short(name)} is not registered in this app. {hint}")
 
 
 class RunNotFound(UsageError):
     """Report an id that this store has no run for."""
 
-    def __init__(self, *, run_id: str, matches: Collection[str] = ()) -> None:
+    def __init__(self, *, run_id: str, matches: Collection[str] = (), joined: bool = False) -> None:
         self.run_id = run_id
         self.matches = tuple(matches)
-        if matches:
-            text = f"{run_id!r} fits several runs: {', '.join(matches)}. Give more of the id."
+        self.joined = joined  # it was enqueued in a transaction of the caller
+        if joined:
+            text = f"Run {run_id} is not there: the transaction in which it was enqueued is not "
+            text += "committed yet, or was rolled back."
+        elif matches:
+            text = f"{_short(run_id)} fits several runs: {', '.join(matches)}. Give more of the id."
         else:
-            text = f"There is no run {run_id!r} in this store. `holdfast list` shows the runs."
+            named = _short(run_id)
+            text = f"There is no run {named} in this store. `holdfast list` shows the runs."
         super().__init__(text)
 
 
@@ -99,6 +126,18 @@ class AlreadyEnqueued(UsageError):
         )
 
 
+class OtherDatabase(UsageError):
+    """Report a connection whose transaction cannot hold a run: the store is elsewhere."""
+
+    def __init__(self, *, found: str, store: str) -> None:
+        self.found = found
+        self.store = store
+        super().__init__(
+            f"The connection leads to {found}, and the store is {store}: no transaction spans "
+            "both. Keep the store and your tables in one database, or enqueue after the commit."
+        )
+
+
 class NotAllowed(UsageError):
     """Report an action that the state of the run does not permit."""
 
@@ -107,6 +146,34 @@ class NotAllowed(UsageError):
         self.action = action
         self.state = state
         super().__init__(f"Run {run_id} is {state}: it cannot be {action} now.")
+
+
+class LogDeleted(UsageError):
+    """Report a log whose bytes the retention has deleted."""
+
+    def __init__(self, *, run_id: str, attempt: int, lines: int, size: int, at: int) -> None:
+        self.run_id = run_id
+        self.attempt = attempt
+        self.lines = lines
+        self.size = size
+        self.at = at  # microseconds
+        moment = datetime.fromtimestamp(at / 1e6, UTC)
+        super().__init__(
+            f"The log of run {run_id}, attempt {attempt}, was deleted by the retention on "
+            f"{moment:%Y-%m-%d %H:%M:%S} UTC ({lines} lines, {size} bytes)."
+        )
+
+
+class SearchTooSlow(UsageError):
+    """Report a regular expression that tries too many ways to fit a line."""
+
+    def __init__(self, *, pattern: str, seconds: float) -> None:
+        self.pattern = pattern
+        self.seconds = seconds
+        super().__init__(
+            f"The search for {pattern!r} needs more than {seconds:g} s for one line. "
+            "Write it without a repetition inside a repetition."
+        )
 
 
 class RunNotSucceeded(HoldfastError):
@@ -136,12 +203,69 @@ class StoreError(HoldfastError):
 
 
 class StoreUnavailable(StoreError):
-    """Report that the store did not carry out a statement; nothing of it was accepted."""
+    """Report that the store did not carry out a statement; nothing of it was accepted.
+
+    Unless `unknown` is set: then the disk failed in the middle of the commit.
+    """
+
+    def __init__(
+        self, *, store: str, problem: str, unknown: bool = False, joined: bool = False
+    ) -> None:
+        self.store = store
+        self.problem = problem
+        self.unknown = unknown
+        self.joined = joined  # it was asked for in a transaction of the caller
+        if unknown:
+            text = f"The store {store} failed while it committed: {problem}. Nobody knows whether "
+            text += "it is there; look, or repeat it with the same run id."
+        elif joined:
+            text = f"The store {store} cannot take the run in your transaction: {problem}. "
+            text += "Roll it back, and repeat the whole of it."
+        else:
+            text = f"The store {store} cannot be used now: {problem}. Try again."
+        super().__init__(text)
+
+
+class StoreRefused(StoreError):
+    """Report that the database does not take a value or a row, now or later."""
 
     def __init__(self, *, store: str, problem: str) -> None:
         self.store = store
         self.problem = problem
-        super().__init__(f"The store {store} cannot be used now: {problem}. Try again.")
+        super().__init__(f"The store {store} refuses what it was given: {problem}.")
+
+
+class NotAStore(StoreError):
+    """Report that what the URL names is no store of Holdfast; it was left as it is."""
+
+    def __init__(self, *, store: str, found: str) -> None:
+        self.store = store
+        self.found = found
+        super().__init__(
+            f"There is no Holdfast store at {store}: it is {found}, and was left as it is. "
+            "Name another place: --store or HOLDFAST_STORE."
+        )
+
+
+class ServerTooOld(StoreError):
+    """Report that the server of the store cannot do what a store needs."""
+
+    def __init__(self, *, store: str, found: str, needed: str) -> None:
+        self.store = store
+        self.found = found
+        self.needed = needed
+        super().__init__(
+            f"The server of {store} is {found}. Holdfast needs {needed}, or a newer one."
+        )
+
+
+class MissingDriver(StoreError):
+    """Report that what speaks to a database is not installed."""
+
+    def __init__(self, *, store: str, package: str) -> None:
+        self.store = store
+        self.package = package
+        super().__init__(f"A store at {store}:// needs a driver. Run `pip install '{package}'`.")
 
 
 class SchemaOutdated(StoreError):
@@ -158,3 +282,106 @@ class SchemaOutdated(StoreError):
         super().__init__(
             f"The store {store} has schema {found}, this Holdfast needs {needed}. {step}."
         )
+
+
+class MoveError(StoreError):
+    """Be the root of errors of `holdfast migrate --from … --to …`."""
+
+
+class SameStore(MoveError):
+    """Report that a store was to be moved to where it is."""
+
+    def __init__(self, *, store: str) -> None:
+        self.store = store
+        super().__init__(
+            f"The store {store} is there already. Name the old one with --from, and another one "
+            "with --to."
+        )
+
+
+class WorkersAreUp(MoveError):
+    """Report workers of the old store that live, as far as one can tell within a lease."""
+
+    def __init__(self, *, store: str, workers: Sequence[str], lease_seconds: float) -> None:
+        self.store = store
+        self.workers = tuple(workers)
+        self.lease_seconds = lease_seconds
+        named = ", ".join(self.workers[:_MOST_NAMED])
+        more = len(self.workers) - _MOST_NAMED
+        super().__init__(
+            f"The store {store} has workers that are up: {named}"
+            f"{f', and {more} more' if more > 0 else ''}. Stop them first; one that was killed "
+            f"counts until it was silent for {lease_seconds:g} s."
+        )
+
+
+class NotEmpty(MoveError):
+    """Report that a store cannot be moved to where something is already."""
+
+    def __init__(self, *, store: str, found: str) -> None:
+        self.store = store
+        self.found = found
+        super().__init__(
+            f"The store {store} is not empty: it has {found}. Move to a new one: name another with "
+            "--to, or delete what is there first."
+        )
+
+
+class MovedElsewhere(MoveError):
+    """Report that a store moves, or was moved, to another place than was asked for."""
+
+    def __init__(self, *, store: str, to: str, done: bool) -> None:
+        self.store = store
+        self.to = to
+        self.done = done
+        if done:
+            text = f"The store {store} was moved to {to}. Use that one."
+        else:
+            text = f"The store {store} is being moved to {to}. Go on with that: "
+            text += (
+                "`holdfast migrate --from … --to …`; or end it with --give-up in the place of --to."
+            )
+        super().__init__(text)
+
+
+class MoveGivenUp(MoveError):
+    """Report that somebody else has opened the old store again in the middle of its move."""
+
+    def __init__(self, *, store: str, to: str) -> None:
+        self.store = store
+        self.to = to
+        super().__init__(
+            f"The move of the store {store} to {to} was given up meanwhile: go on with the old "
+            "one, and delete what is in the new one."
+        )
+
+
+class CannotClose(MoveError):
+    """Report that the database does not let a move keep others from writing."""
+
+    def __init__(self, *, store: str, problem: str) -> None:
+        self.store = store
+        self.problem = problem
+        super().__init__(
+            f"The store {store} cannot be closed for its move: {problem}. That takes the right to "
+            "create triggers, and that no transaction on it goes on for long. Then give the "
+            "command again."
+        )
+
+
+class CountsDiffer(MoveError):
+    """Report that the new store does not have all rows of the old one; both stay closed."""
+
+    def __init__(self, *, store: str, table: str, found: int, expected: int) -> None:
+        self.store = store
+        self.table = table
+        self.found = found
+        self.expected = expected
+        super().__init__(
+            f"The store {store} has {found} rows in {table}, and not the {expected} of the old "
+            "one, so it stays closed. `holdfast migrate --from … --give-up` opens the old one."
+        )
+
+
+def _short(value: object) -> str:
+    return shorten(repr(value), _LONGEST_VALUE)

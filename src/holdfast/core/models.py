@@ -10,6 +10,7 @@ import msgspec
 from holdfast.core.ids import RunId, WorkerId
 from holdfast.core.retry import RetryPolicy
 from holdfast.core.states import AttemptOutcome, RunState
+from holdfast.core.usage import Usage
 
 COMMAND_TASK = "holdfast.command"  # the built-in task of `holdfast run -- CMD`
 
@@ -21,6 +22,14 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     memory: int | None = None  # bytes, of the whole process tree
     retries: RetryPolicy = RetryPolicy()
     crashes: int = 2  # deaths of the executor that are tried again; one more: quarantined
+
+
+class Durability(NamedTuple):
+    """Say what a commit of a store survives."""
+
+    settings: str  # that decide it, as the database names them
+    survives: str  # "a commit survives a power cut"; "" when there is a danger
+    danger: str = ""  # what its settings put at risk
 
 
 class NewRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +71,8 @@ class RunRecord(NamedTuple):
     claimed_at: int | None  # only while running
     cancel_by: str | None  # who asked to cancel, while the attempt is being stopped
     progress: str | None  # JSON of Progress, only while running
+    usage: Usage | None  # of the running attempt so far
+    paused: str | None  # why the running attempt is paused
     finished_at: int | None
     result: str | None  # JSON
     error: str | None  # one sentence, when it ended otherwise than succeeded
@@ -73,6 +84,14 @@ class Progress(msgspec.Struct, frozen=True):
     done: float
     total: float | None = None
     text: str = ""
+
+
+class Ending(NamedTuple):
+    """Say how and when a run ended."""
+
+    run_id: RunId
+    state: RunState
+    finished_at: int
 
 
 class AttemptRecord(NamedTuple):
@@ -88,6 +107,7 @@ class AttemptRecord(NamedTuple):
     peak_rss: int | None  # bytes, of the whole process tree
     logged: bool  # whether it wrote anything
     certificate: str | None  # JSON of Certificate; None when it ended by its own return
+    usage: Usage | None  # None when it was too short to show a course
 
 
 class Lease(NamedTuple):
@@ -122,7 +142,8 @@ class Claim(NamedTuple):
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """Describe what becomes of an attempt and of its run, to be written in one transaction."""
 
-    lease: Lease
+    run_id: RunId
+    attempt: int
     outcome: AttemptOutcome
     state: RunState  # of the run, from now on
     started_at: int
@@ -137,8 +158,15 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str | None = None
     cpu_ms: int | None = None
     peak_rss: int | None = None
+    usage: Usage | None = None
     logged: bool = False
     concurrency_key: str | None = None
+    reaped: bool = False  # written by another in the name of a worker that is dead
+
+    @property
+    def lease(self) -> Lease:
+        """Return the fencing token that the write needs."""
+        return Lease(self.run_id, self.attempt)
 
 
 class WorkerState(IntEnum):
@@ -167,6 +195,7 @@ class WorkerRecord(NamedTuple):
     started_at: int
     seen_at: int
     death: str | None  # JSON of WorkerDeath, once dead
+    trouble: str | None = None  # why it takes no new runs
 
 
 class QueueRecord(NamedTuple):
@@ -198,9 +227,21 @@ class LogChunk(NamedTuple):
     stream: Stream
     source: int  # which spool file it came from
     source_end: int  # offset in that file after these bytes
-    at: int  # when the shipper read them
+    at: int  # when the last of them was written, or found by the shipper
     crc: int  # CRC-32 of the whole log up to the end of this chunk
     data: bytes
+
+
+class LogLine(NamedTuple):
+    """Hold a line of a log, or a part of one that is very long, unfinished or interrupted."""
+
+    number: int  # counted from 1, over all streams
+    offset: int  # of its first byte in the whole log of the attempt
+    stream: Stream
+    at: int  # of the chunk it ends in
+    data: bytes  # without the newline
+    ends: bool  # whether the newline follows
+    hits: tuple[tuple[int, int], ...] = ()  # (offset in the log, length) of what was searched
 
 
 class LogPosition(NamedTuple):
@@ -210,6 +251,14 @@ class LogPosition(NamedTuple):
     lines: int = 0
     crc: int = 0
     sources: tuple[tuple[int, int], ...] = ()  # spool file -> offset up to which it is stored
+    ended: bool = False  # the final record is there: nothing follows, and no sources are known
+
+
+class Hole(NamedTuple):
+    """Say where bytes are missing in a log, and how many."""
+
+    offset: int  # in the log: what should stand there is missing
+    size: int  # bytes
 
 
 class LogEnd(NamedTuple):
@@ -219,3 +268,5 @@ class LogEnd(NamedTuple):
     lines: int
     crc: int  # CRC-32 of all bytes
     missing: str | None  # None: complete; else one sentence on what is missing and why
+    holes: tuple[Hole, ...] = ()  # the first of those whose place and size are known
+    deleted_at: int | None = None  # when the retention deleted the bytes

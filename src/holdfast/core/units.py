@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
-from datetime import timedelta
+import sys
+from datetime import datetime, timedelta
 
+from holdfast.core.clock import SECOND
 from holdfast.core.errors import BadOption
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -20,6 +21,7 @@ _LARGEST = 1 << 63  # bytes: what a database can hold
 _MINUTE = 60  # seconds
 _TWO_DAYS = 48  # hours: from here on days read better
 _KIBI = 1024
+_HUGEST = sys.float_info.max
 _THREE_DIGITS = 100  # from here on a decimal tells nobody anything
 
 
@@ -52,6 +54,35 @@ def _parse_duration(text: str) -> float:
     if not parts or _DURATION.sub("", text).strip():
         return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else -1.0
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def past(value: datetime | timedelta | str, *, option: str) -> int:
+    """Return a time in microseconds from "2h" (ago), a timedelta (ago), an ISO time or a datetime.
+
+    Raises BadOption when the value is none of them.
+    """
+    moment = value if isinstance(value, datetime) else None
+    if isinstance(value, str):
+        moment = iso_time(value)
+    if moment is not None:
+        return int(moment.timestamp() * SECOND)
+    try:
+        ago = seconds(value, option=option)  # type: ignore[arg-type]
+    except BadOption as error:
+        expected = "an age such as 2h or 3d, or a time such as 2026-11-21T13:00"
+        raise BadOption(option=option, value=value, expected=expected) from error
+    return int((datetime.now().astimezone().timestamp() - ago) * SECOND)
+
+
+def iso_time(text: str) -> datetime | None:
+    """Return a time, or None for a text that is none; without a zone it is that of this host."""
+    if text.isdigit():
+        return None  # seconds, although 20261121 is an ISO date too
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo else moment.astimezone()
+    except (ValueError, OverflowError):
+        return None
 
 
 def size(value: int | str, *, option: str) -> int:
@@ -111,5 +142,5 @@ def show_bytes(value: float) -> str:
 def check_number(value: object, *, option: str) -> None:
     """Raise BadOption unless a value is a finite number."""
     real = isinstance(value, int | float) and not isinstance(value, bool)
-    if not real or not math.isfinite(float(value)):  # type: ignore[arg-type]
+    if not real or not -_HUGEST <= value <= _HUGEST:  # type: ignore[operator]
         raise BadOption(option=option, value=value, expected="a finite number")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import signal
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from holdfast.core.texts import one_line
 from holdfast.core.units import show_bytes, show_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Confidence = Literal["certain", "likely"]
 
@@ -28,15 +32,34 @@ class Raised(msgspec.Struct, frozen=True):
     type: str
     message: str
     traceback: str
+    full_disk: str = ""  # the file system that had no space left, if that was the cause
 
 
 class WorkerDeath(msgspec.Struct, frozen=True, omit_defaults=True):
     """Say how a worker died, as far as another one can tell."""
 
-    cause: Literal["process gone", "host rebooted", "silent", "unknown claim"]
+    cause: Literal[
+        "process gone",
+        "host rebooted",
+        "stopped",
+        "cut off",
+        "silent",
+        "host silent",
+        "unknown claim",
+    ]
     host: str
     detail: str = ""
     seen_by: str = ""
+
+
+class OutOfMemory(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Say that the kernel killed for lack of memory, where that lack was, and how that is known."""
+
+    scope: Literal["cgroup", "container", "host"]  # its own, one around its worker, none
+    known_by: Literal["kernel log", "cgroup", "count"]  # the last is that of the whole host
+    kills: int = 1
+    limit: int | None = None  # bytes, of the cgroup that was full
+    cgroup: str = ""  # which one that was
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -48,6 +71,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     worker: str = ""
     version: str = ""
     wall_seconds: float = 0
+    paused_seconds: float = 0  # of them it was paused, for want of room for its log
     cpu_seconds: float | None = None
     peak_rss: int | None = None  # bytes, highest sample of the whole process tree
     memory_limit: int | None = None
@@ -56,10 +80,12 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     of: Literal["executor", "command"] = "executor"  # whose exit_code or signal that is
     raised: Raised | None = None
     start_failed: str = ""
+    known_tasks: list[str] | None = None  # those of its worker, when its own was not among them
+    snooze: float | None = None  # seconds until it wants to run again
     asked: Asked | None = None
     needed_kill: bool = False
     stopped_processes: int = 0
-    oom_kills: int = 0  # growth of oom_kill in /proc/vmstat during the attempt
+    oom: OutOfMemory | None = None
     neighbours: int = 0  # other attempts in the same executor when it died
     stack: str = ""  # Python stack at the time limit or at the crash
     worker_death: WorkerDeath | None = None
@@ -77,13 +103,36 @@ class Certificate(msgspec.Struct, frozen=True):
 
 def judge(evidence: Evidence) -> Certificate:
     """Return the certificate that the evidence supports, the most telling evidence first."""
-    for rule in (_asked, _worker_died, _start_failed, _raised, _killed, _exited):
+    for rule in _RULES:
         found = rule(evidence)
         if found is not None:
             verdict, sentence, confidence = found
-            return Certificate(verdict, sentence, confidence, evidence)
+            return Certificate(verdict, one_line(sentence), confidence, evidence)
     sentence = "Its executor closed the connection to its supervisor and said nothing more."
     return Certificate("crash(silent)", sentence, "likely", evidence)
+
+
+def brief(certificate: Certificate) -> str:
+    """Return its sentence without what differs between attempts that died alike."""
+    if certificate.evidence.oom is not None or certificate.evidence.asked is not None:
+        return certificate.sentence
+    return judge(msgspec.structs.replace(certificate.evidence, peak_rss=None)).sentence
+
+
+def quarantine(causes: Mapping[int, str], *, what: Literal["crash", "lost worker"]) -> str:
+    """Return the sentence on a quarantined run from the sentences on its crashed attempts.
+
+    Attempts that died alike are named together.
+    """
+    alike: dict[str, list[str]] = {}
+    for attempt, cause in causes.items():
+        alike.setdefault(cause, []).append(str(attempt))
+    plural = "" if len(causes) == 1 else "es" if what == "crash" else "s"
+    text = f"Quarantined after {len(causes)} {what}{plural}"
+    for cause, attempts in alike.items():
+        text += f"; attempt{'s' if len(attempts) > 1 else ''} {', '.join(attempts)}:"
+        text += f" {cause.rstrip('.')}"
+    return f"{text}."
 
 
 _Found = tuple[str, str, Confidence]
@@ -131,25 +180,63 @@ def _needed(evidence: Evidence) -> str:
     return how + (f", {count} process{'es' if count > 1 else ''} ended" if count else "")
 
 
+_OF_WORKERS: dict[str, tuple[str, str, Confidence]] = {
+    "process gone": (
+        "worker_died(supervisor killed)",
+        "Its worker on {host} was killed: the supervisor process is gone.",
+        "certain",
+    ),
+    "host rebooted": (
+        "host_rebooted",
+        "Its host {host} was rebooted: the boot id has changed.",
+        "certain",
+    ),
+    "stopped": (
+        "worker_died(stopped)",
+        "Its worker on {host} was stopped for a whole lease, by SIGSTOP or by a debugger.",
+        "certain",
+    ),
+    "cut off": (
+        "worker_died(cut off)",
+        (
+            "Its worker on {host} runs and yet gave no sign of life for a whole lease: it hangs, or"
+            " the store cannot be reached from there."
+        ),
+        "likely",
+    ),
+    "silent": (
+        "worker_died(silent)",
+        (
+            "Its worker on {host} fell silent for a whole lease, others there did not: it hangs,"
+            " was stopped, or cannot reach the store."
+        ),
+        "likely",
+    ),
+    "host silent": (
+        "worker_died(host unreachable)",
+        (
+            "All workers on {host} fell silent for a whole lease: the host is down, or cut off from"
+            " the store."
+        ),
+        "likely",
+    ),
+    "unknown claim": (
+        "orphan_claim",
+        (
+            "Its worker on {host} never learned that it held this attempt: the answer of the store"
+            " to the claim was lost."
+        ),
+        "certain",
+    ),
+}
+
+
 def _worker_died(evidence: Evidence) -> _Found | None:
     death = evidence.worker_death
     if death is None:
         return None
-    match death.cause:
-        case "process gone":
-            text = f"Its worker on {death.host} was killed: the supervisor process is gone."
-            return "worker_died(supervisor killed)", text, "certain"
-        case "host rebooted":
-            text = f"Its host {death.host} was rebooted: the boot id has changed."
-            return "host_rebooted", text, "certain"
-        case "silent":
-            text = f"Its worker on {death.host} fell silent for a whole lease: "
-            text += "the host is down, cut off from the store, or stopped."
-            return "worker_died(silent)", text, "likely"
-        case "unknown claim":
-            text = f"Its worker on {death.host} never learned that it held this attempt: "
-            text += "the answer of the store to the claim was lost."
-            return "orphan_claim", text, "certain"
+    verdict, text, confidence = _OF_WORKERS[death.cause]
+    return verdict, text.format(host=death.host), confidence
 
 
 def _start_failed(evidence: Evidence) -> _Found | None:
@@ -158,12 +245,53 @@ def _start_failed(evidence: Evidence) -> _Found | None:
     return "start_failed", f"Could not start: {evidence.start_failed}", "certain"
 
 
+def _out_of_memory(evidence: Evidence) -> _Found | None:
+    oom = evidence.oom
+    if oom is None:
+        return None
+    verdict = f"oom({oom.scope})"
+    peak = show_bytes(evidence.peak_rss or 0)
+    if oom.scope == "cgroup":
+        text = f"Out of memory: limit {show_bytes(oom.limit or 0)}, peak {peak}; killed by the"
+        return verdict, f"{text} kernel in its own cgroup; neighbours unharmed.", "certain"
+    whom = "its executor" if evidence.of == "executor" else "a process of it"
+    held = f", which held up to {peak}," if evidence.peak_rss else ""
+    full = "the host had no more"
+    if oom.scope == "container":
+        full = f"the cgroup around its worker was at its limit of {show_bytes(oom.limit or 0)}"
+    if oom.known_by != "count":
+        text = f"Out of memory: {full}, and the kernel killed {whom}{held}".rstrip(",")
+        return verdict, f"{text}.", "certain"
+    text = f"Out of memory most likely: {whom}{held} got SIGKILL when the kernel's count of such"
+    text += f" kills on this host grew by {oom.kills}"
+    return verdict, f"{text}, and {full}." if oom.scope == "container" else f"{text}.", "likely"
+
+
+def _unknown_task(evidence: Evidence) -> _Found | None:
+    known = evidence.known_tasks
+    if known is None:
+        return None
+    text = "Given back before it began: the code of its worker has changed, and no executor knows"
+    text += f" the task any more; they know {', '.join(known)}."
+    return "no_handler", text, "certain"
+
+
+def _snoozed(evidence: Evidence) -> _Found | None:
+    if evidence.snooze is None:
+        return None
+    return "snoozed", f"Asked to run again in {show_seconds(evidence.snooze)}.", "certain"
+
+
 def _raised(evidence: Evidence) -> _Found | None:
     raised = evidence.raised
     if raised is None:
         return None
     message = raised.message.strip().partition("\n")[0]
-    return "error", f"Raised {raised.type}: {message}".rstrip(": "), "certain"
+    text = f"Raised {raised.type}: {message}".rstrip(": ")
+    if raised.full_disk:
+        text = f"{text[0].lower()}{text[1:]}"
+        return "disk_full", f"No space left on {raised.full_disk}: {text}", "certain"
+    return "error", text, "certain"
 
 
 def _killed(evidence: Evidence) -> _Found | None:
@@ -173,14 +301,10 @@ def _killed(evidence: Evidence) -> _Found | None:
     name = _signal_name(number)
     whose = "Its command" if evidence.of == "command" else "Its executor"
     peak = f"; peak memory {show_bytes(evidence.peak_rss)}" if evidence.peak_rss else ""
-    if number == signal.SIGKILL and evidence.oom_kills:
-        text = f"{whose} was killed by the kernel, out of memory{peak}: "
-        text += f"the kernel's count of such kills grew by {evidence.oom_kills} meanwhile."
-        return "oom(host)", text, "likely"
     if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT):
         return f"crash({name})", f"{whose} crashed with {name}{peak}.", "certain"
-    text = f"{whose} was killed by {name} from outside"
-    text += f" (no out-of-memory kill was counted){peak}." if number == signal.SIGKILL else "."
+    why = ", not for lack of memory" if number == signal.SIGKILL else ""
+    text = f"{whose} was killed by {name}{why}; Linux does not tell who sent it{peak}."
     return f"signal({name})", text, "certain"
 
 
@@ -201,3 +325,16 @@ def _exited(evidence: Evidence) -> _Found | None:
     last = evidence.stack.strip().rpartition("\n")[2]
     text += f" It said: {last}" if last else ""
     return f"exit({code})", text, "certain"
+
+
+_RULES = (
+    _snoozed,
+    _asked,
+    _worker_died,
+    _start_failed,
+    _unknown_task,
+    _out_of_memory,
+    _raised,
+    _killed,
+    _exited,
+)

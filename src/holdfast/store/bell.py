@@ -6,22 +6,65 @@ database; whoever commits sends one byte to each. A lost hint costs one poll int
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
 
 from holdfast.core.ids import new_id
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from holdfast.store.database import Tx
+    from holdfast.store.joining import Guest
 
-class Bell:
+_LOOK_SECONDS = 0.1  # between looks for new listeners: a worker listens long before it works
+_LONGEST_PATH = 100  # bytes; the address of a socket may have 107
+
+
+class Ear(Protocol):
+    """Hear the bell: readable when it rang."""
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        ...
+
+    def clear(self) -> bool:
+        """Forget the rings so far and tell whether there were any."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening."""
+        ...
+
+
+class Bell(Protocol):
+    """Wake the workers of one store."""
+
+    def ring(self) -> None:
+        """Tell the listeners that something was committed; never raises for want of a way."""
+        ...
+
+    def ring_within(self, tx: Tx, guest: Guest) -> None:
+        """Have the commit of a caller ring, where there is a way."""
+        ...
+
+    def listen(self) -> Ear:
+        """Start to listen; raises OSError where that cannot be."""
+        ...
+
+
+class SocketBell:
     """Ring all listeners of one store on this host."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._paths: list[str] = []  # of the listeners, at the last look
+        self._look_at = 0.0  # monotonic
 
     def ring(self) -> None:
         """Send one byte to each listener and forget those that are gone.
@@ -29,37 +72,56 @@ class Bell:
         Never raises for what the system refuses: what it tells of is committed already.
         """
         with suppress(OSError):
-            names = [path.name for path in self.folder.iterdir()]
-            if names:
-                self._send_all(names)
+            now = time.monotonic()
+            if now >= self._look_at:
+                self._look_at = now + _LOOK_SECONDS
+                self._paths = []
+                self._paths = [f"{self.folder}/{name}" for name in os.listdir(self.folder)]
+            paths = self._paths
+            if paths and len(os.fsencode(paths[0])) > _LONGEST_PATH:
+                self._ring_long([os.path.basename(path) for path in paths])  # noqa: PTH119 - fast
+                return
+            for path in paths:
+                _send(path, path)
 
-    def _send_all(self, names: list[str]) -> None:
+    def ring_within(self, _tx: Tx, guest: Guest) -> None:
+        """Ring after the commit of a caller, where somebody tells of that."""
+        guest.when_committed(self.ring)
+
+    def _ring_long(self, names: list[str]) -> None:
         directory = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as out:
-                for name in names:
-                    self._send(out, directory, name)
+            for name in names:
+                _send(f"/proc/self/fd/{directory}/{name}", self.folder / name)
         finally:
             os.close(directory)
 
-    def _send(self, out: socket.socket, directory: int, name: str) -> None:
-        try:
-            # Through /proc, because a socket's path may have 107 bytes and no more.
-            out.sendto(b"!", f"/proc/self/fd/{directory}/{name}")
-        except ConnectionRefusedError:
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=directory)
-        except OSError:
-            return  # full: it has been rung already; or it has just gone
-
-    def listen(self) -> Ear:
+    def listen(self) -> SocketEar:
         """Start to listen; raises OSError where sockets cannot be made."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return Ear(self.folder)
+        return SocketEar(self.folder)
 
 
-class Ear:
-    """Hear the bell: readable when it rang."""
+@cache
+def _out() -> socket.socket:
+    """Return the socket of this process to send from; it has no state that a fork could hurt."""
+    out = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    atexit.register(out.close)
+    return out
+
+
+def _send(address: str, path: str | Path) -> None:
+    try:
+        _out().sendto(b"!", address)
+    except ConnectionRefusedError:
+        with suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108 - it may be a text
+    except OSError:
+        return  # full: it has been rung already; or it has just gone
+
+
+class SocketEar:
+    """Hear the bell of this host."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / new_id()

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakSet, finalize
+
+from holdfast import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,36 +25,54 @@ if TYPE_CHECKING:
 class Line:
     """Hold the connection of one thread; locked while a transaction runs on it."""
 
-    __slots__ = ("__weakref__", "connection", "in_use", "lock", "pid")
+    __slots__ = ("__weakref__", "_end", "connection", "in_use", "lock", "pid", "used_at")
 
     def __init__(self) -> None:
         self.connection: Any = None
         self.in_use = False
         self.lock = threading.RLock()
         self.pid = os.getpid()
+        self.used_at = 0.0  # monotonic
+        self._end: Callable[[], object] = _nothing
+
+    def open(self, connect: Callable[[], Any]) -> None:
+        """Open a connection, which is closed when the thread has ended."""
+        self.connection = connect()
+        # Not by __del__: of a circle of garbage, the connection might have its own called first.
+        self._end = finalize(self, self.connection.close)
+        self._end.atexit = False
 
     def close(self) -> None:
         """Close the connection; the next use opens a new one."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.close()
+        end, self._end = self._end, _nothing
+        self.connection = None
+        end()
 
-    def __del__(self) -> None:
-        self.close()  # the thread has ended
+
+def _nothing() -> None:
+    """Close nothing: there is no connection."""
 
 
 class Connections:
     """Open a connection for each thread that asks, and close all of them before a fork."""
 
-    def __init__(self, connect: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        in_transaction: Callable[[Any], bool],
+        most_idle: float,
+    ) -> None:
         self._connect = connect
+        self._in_transaction = in_transaction
+        self._most_idle = most_idle  # seconds; what was idle for longer is not trusted
         self._local = threading.local()
         self._lines: WeakSet[Line] = WeakSet()
         self._gate = threading.RLock()
         self._halting = False
         self._halted: list[Line] = []
         self._inherited: list[Line] = []
-        _everyone.add(self)
+        with forks.away:
+            _everyone.add(self)
 
     def acquire(self) -> Line:
         """Return the line of this thread, open and locked; `release` it."""
@@ -63,8 +84,12 @@ class Connections:
                 pass
         line.lock.acquire()
         try:
+            now = time.monotonic()
+            if now - line.used_at > self._most_idle:
+                line.close()
             if line.connection is None:
-                line.connection = self._connect()
+                line.open(self._connect)
+            line.used_at = now
         except BaseException:
             line.lock.release()
             raise
@@ -75,6 +100,16 @@ class Connections:
         """Give a line back."""
         line.in_use = False
         line.lock.release()
+
+    def undo(self, line: Line) -> None:
+        """Give a line back on which something has failed: nothing of it is left open."""
+        try:
+            if self._in_transaction(line.connection):
+                line.connection.execute("ROLLBACK")
+        except Exception:  # noqa: BLE001 - whatever it is, this connection is not used again
+            line.close()
+        finally:
+            self.release(line)
 
     def close(self) -> None:
         """Close the connection of this thread."""
@@ -110,22 +145,18 @@ class Connections:
 
 
 _everyone: WeakSet[Connections] = WeakSet()
-_forking = threading.RLock()
+_halted: list[Connections] = []
 
 
-def _before_fork() -> None:
-    _forking.acquire()
+def _halt_all() -> None:
     for connections in list(_everyone):
         connections.halt()
         _halted.append(connections)
 
 
-def _after_fork() -> None:
+def _resume_all() -> None:
     while _halted:
         _halted.pop().resume()
-    _forking.release()
 
 
-_halted: list[Connections] = []
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+forks.around(_halt_all, _resume_all)

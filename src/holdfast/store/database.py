@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import random
-import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from holdfast.core.errors import StoreUnavailable
+from holdfast.core.errors import StoreError, StoreRefused, StoreUnavailable
 from holdfast.store import queries
 from holdfast.store.connections import Connections
+from holdfast.store.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from holdfast.core.clock import Clock
-    from holdfast.store.connections import Line
     from holdfast.store.dialects import Dialect
+    from holdfast.store.joining import Guest
+    from holdfast.store.queries import Query, Values
 
-_LONGEST_PAUSE = 0.005  # seconds between two looks for the lock: the price is a few microseconds
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
@@ -26,41 +24,99 @@ Row = tuple[Any, ...]
 class Tx:
     """Carry out named queries inside one transaction; `now` is its time in microseconds."""
 
-    def __init__(self, connection: Any, sql: Mapping[str, str], now: int) -> None:
+    def __init__(self, connection: Any, queries: Mapping[str, Query], now: int) -> None:
         self._connection = connection
-        self._sql = sql
+        self._queries = queries
         self.now = now
+        self.again = False  # whether somebody else came first a moment ago
+
+    def knows(self, query: str) -> bool:
+        """Tell whether this dialect has a query that others do without."""
+        return query in self._queries
 
     def execute(self, query: str, **parameters: Any) -> int:
         """Carry out a statement and return how many rows it changed."""
-        parameters["now"] = self.now
-        changed: int = self._connection.execute(self._sql[query], parameters).rowcount
+        changed: int = self._run(query, parameters).rowcount
         return changed
 
     def many(self, query: str, rows: Sequence[dict[str, Any]]) -> int:
         """Carry out a statement for each of many parameter sets; return the rows changed."""
+        if not rows:
+            return 0
+        text, bind, copy = self._queries[query]
         now = self.now
         for row in rows:
             row["now"] = now
-        changed: int = self._connection.executemany(self._sql[query], rows).rowcount
+        cursor = self._connection.cursor()
+        if copy is not None:
+            copy(cursor, text, map(bind, rows))
+        else:
+            cursor.executemany(text, map(bind, rows))
+        changed: int = cursor.rowcount
         return changed
 
     def rows(self, query: str, **parameters: Any) -> list[Row]:
         """Return all rows of a query."""
-        parameters["now"] = self.now
-        found: list[Row] = self._connection.execute(self._sql[query], parameters).fetchall()
+        found: list[Row] = self._run(query, parameters).fetchall()
+        return found
+
+    def each(self, query: str, **parameters: Any) -> Iterator[Row]:
+        """Yield the rows of a query one by one: no more are read than are taken."""
+        found: Iterator[Row] = self._run(query, parameters)
         return found
 
     def row(self, query: str, **parameters: Any) -> Row | None:
         """Return the first row of a query, or None."""
-        parameters["now"] = self.now
-        found: Row | None = self._connection.execute(self._sql[query], parameters).fetchone()
+        found: Row | None = self._run(query, parameters).fetchone()
         return found
 
     def script(self, statements: Sequence[str]) -> None:
         """Carry out statements of a migration, one by one."""
         for statement in statements:
             self._connection.execute(statement)
+
+    def _run(self, query: str, values: Values) -> Any:
+        text, bind, _ = self._queries[query]
+        values["now"] = self.now
+        return self._connection.execute(text, bind(values))
+
+
+class Transaction:
+    """Be one transaction on the connection of this thread; a class costs less than a generator."""
+
+    __slots__ = ("_begin", "_connections", "_dialect", "_line", "_tx", "committing", "reached")
+
+    def __init__(
+        self, connections: Connections, dialect: Dialect, tx: Callable[[Any], Tx], begin: str
+    ) -> None:
+        self._connections = connections
+        self._dialect = dialect
+        self._tx = tx
+        self._begin = begin
+        self.reached = False  # whether there was a connection
+        self.committing = False  # what fails from then on may have been done all the same
+
+    def __enter__(self) -> Tx:
+        line = self._line = self._connections.acquire()
+        self.reached = True
+        try:
+            line.connection.execute(self._begin + self._dialect.limits)
+        except BaseException:
+            self._connections.undo(self._line)
+            raise
+        return self._tx(line.connection)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._connections.undo(self._line)
+            return
+        self.committing = self._begin != self._dialect.begin_read
+        try:
+            self._line.connection.execute("COMMIT")
+        except BaseException:
+            self._connections.undo(self._line)
+            raise
+        self._connections.release(self._line)
 
 
 class Database:
@@ -70,64 +126,138 @@ class Database:
         self.dialect = dialect
         self.clock = clock
         self.wait_seconds = wait_seconds
-        self._sql = queries.load(dialect.name)
-        self._connections = Connections(dialect.connect)
+        known = queries.load(dialect.name)
+        self._queries = {name: dialect.adapt(text) for name, text in known.items()}
+        self._ahead = 0  # microseconds that the clock of the database is ahead of this host's
+        self._connections = Connections(self._connect, dialect.in_transaction, dialect.most_idle)
 
-    def write(self, work: Callable[[Tx], T]) -> T:
+    def write(
+        self,
+        work: Callable[[Tx], T],
+        *,
+        repeatable: bool = False,
+        patience: Patience | None = None,
+    ) -> T:
         """Run a whole transaction, again when the database was only busy.
 
         `work` may run several times and must not do anything else than use its transaction.
-        Raises StoreUnavailable when it could not be committed within `wait_seconds`.
+        Raises StoreUnavailable when it could not be committed within `wait_seconds`; its
+        `unknown` tells that it may have been committed all the same: such a one is run again only
+        when it is `repeatable`. A `patience` comes from a try in another way. Raises StoreRefused
+        when trying again is of no use.
         """
-        return self._retrying(self.dialect.begin_write, work)
+        patience = patience or self.patience(repeatable=repeatable)
+        return self._retrying(self.dialect.begin_write, work, patience)
+
+    def knows(self, query: str) -> bool:
+        """Tell whether this dialect has a query that others do without."""
+        return query in self._queries
+
+    def learn(self, statements: Mapping[str, str]) -> None:
+        """Take statements that are made from the schema: name -> SQL."""
+        self._queries |= {name: self.dialect.adapt(text) for name, text in statements.items()}
+
+    def write_alone(self, query: str, values: Values, patience: Patience) -> None:
+        """Carry out one repeatable statement, a transaction by itself, as `write` does."""
+        text, bind, _ = self._queries[query]
+        while True:
+            line = None
+            try:
+                line = self._connections.acquire()
+                line.connection.execute(text, bind(values))
+            except BaseException as error:
+                reached = line is not None
+                if line is not None:
+                    self._connections.undo(line)
+                if not patience.bear(error, reached=reached, committing=reached):
+                    raise
+            else:
+                self._connections.release(line)
+                return
 
     def read(self, work: Callable[[Tx], T]) -> T:
         """Run a transaction that only reads, and sees one state of the store throughout."""
-        return self._retrying(self.dialect.begin_read, work)
+        return self._retrying(self.dialect.begin_read, work, self.patience())
 
-    @contextmanager
-    def transaction(self, begin: str | None = None) -> Iterator[Tx]:
-        """Run one transaction, once; driver errors pass as they are."""
+    def within(self, guest: Guest, work: Callable[[Tx], T]) -> T:
+        """Run a part of a transaction that belongs to somebody else; `work` as in `write`.
+
+        To try again is up to him, for all that he has done in it. Only where another transaction
+        has just taken a dedupe key, we look again: then it is to be found. Raises StoreUnavailable
+        and StoreRefused; nothing of the part is left then, and he may go on where his database
+        lets him.
+        """
+        again = False
+        while True:
+            try:
+                with guest:
+                    tx = self._tx(guest)
+                    tx.again = again
+                    return work(tx)
+            except Exception as error:
+                if again or not self.dialect.is_race(error):
+                    wrapped = self._joined(error, guest)
+                    if wrapped is None:
+                        raise
+                    raise wrapped from error
+            again = True
+
+    def _joined(self, error: Exception, guest: Guest) -> StoreError | None:
+        """Return what a caller is told of an error in his transaction; None: the error itself."""
+        store, problem = self.dialect.url, str(error)
+        if self.dialect.is_refusal(error):
+            return StoreRefused(store=store, problem=self.dialect.words(error))
+        if not self.dialect.is_error(error):
+            return None
+        if guest.committing and self.dialect.is_half_done(error):
+            return StoreUnavailable(store=store, problem=problem, unknown=True)
+        if self.dialect.is_transient(error):
+            return StoreUnavailable(store=store, problem=problem, joined=True)
+        return StoreRefused(store=store, problem=problem)
+
+    def at_once(self, query: str, **parameters: Any) -> int:
+        """Carry out one statement that is its own transaction; driver errors pass as they are."""
         line = self._connections.acquire()
-        connection = line.connection
         try:
-            connection.execute(begin or self.dialect.begin_write)
-            yield Tx(connection, self._sql, self.clock.now())
-            connection.execute("COMMIT")
+            return self._tx(line.connection).execute(query, **parameters)
         except BaseException:
-            self._undo(line)
+            line.close()
             raise
         finally:
             self._connections.release(line)
+
+    def transaction(self, begin: str | None = None) -> Transaction:
+        """Run one transaction, once; driver errors pass as they are."""
+        begin = self.dialect.begin_write if begin is None else begin
+        return Transaction(self._connections, self.dialect, self._tx, begin)
+
+    def _tx(self, connection: Any) -> Tx:
+        return Tx(connection, self._queries, self.now())
+
+    def now(self) -> int:
+        """Return the time of the database, in microseconds: that of its server, once connected."""
+        return self.clock.now() + self._ahead
+
+    def _connect(self) -> Any:
+        connection = self.dialect.connect()
+        self._ahead = self.dialect.ahead(connection, self.clock)
+        return connection
 
     def close(self) -> None:
         """Close the connection of this thread; the next use opens a new one."""
         self._connections.close()
 
-    def _retrying(self, begin: str, work: Callable[[Tx], T]) -> T:
-        deadline = time.monotonic() + self.wait_seconds
-        pause = 0.001
+    def _retrying(self, begin: str, work: Callable[[Tx], T], patience: Patience) -> T:
         while True:
+            transaction = self.transaction(begin)
             try:
-                with self.transaction(begin) as tx:
+                with transaction as tx:
                     return work(tx)
             except Exception as error:
-                if not self.dialect.is_error(error):
+                reached, committing = transaction.reached, transaction.committing
+                if not patience.bear(error, reached=reached, committing=committing):
                     raise
-                late = time.monotonic() > deadline
-                if late or not self.dialect.is_transient(error):
-                    raise self._unavailable(error) from error
-            time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads contenders, no secret
-            pause = min(_LONGEST_PAUSE, pause * 2)
 
-    def _unavailable(self, error: Exception) -> StoreUnavailable:
-        return StoreUnavailable(store=self.dialect.url, problem=str(error))
-
-    def _undo(self, line: Line) -> None:
-        try:
-            if line.connection.in_transaction:
-                line.connection.execute("ROLLBACK")
-        except Exception as error:
-            if not self.dialect.is_error(error):
-                raise
-            line.close()
+    def patience(self, *, repeatable: bool = False) -> Patience:
+        """Return what decides how often something is tried, for so long as `wait_seconds`."""
+        return Patience(self.dialect, self.wait_seconds, self.close, repeatable=repeatable)

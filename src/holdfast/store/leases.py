@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from holdfast.core.errors import StoreRefused
 from holdfast.core.models import Claim, Lease, Settlement
-from holdfast.core.states import FINAL_STATES, RunState
+from holdfast.core.states import FINAL_STATES, AttemptOutcome, RunState
+from holdfast.core.usage import Usage
+from holdfast.core.verdict import Certificate, brief, quarantine
+from holdfast.store.claiming import Keys, claim, hand_on, has_slot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from holdfast.core.ids import WorkerId
-    from holdfast.store.database import Database, Row, Tx
+    from holdfast.store.database import Database, Tx
 
-_KEY, _LIMIT, _PRIORITY = 10, 12, 13  # columns of claim_candidates; the last two follow Claim's
-_ROUNDS = 20  # how often a claim looks again after it met busy concurrency keys
-_BLOCKED_AT_ONCE = 1000  # runs of a busy key that one claim takes out of its way
+_SUCCEEDED = AttemptOutcome.SUCCEEDED
+_WAITS = 5  # how often a claim that got nothing waits for a key that another worker looks at
+_decode = msgspec.json.Decoder(Usage).decode
 
 
 class Leases:
@@ -25,6 +30,7 @@ class Leases:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._unblocked_up_to = ""  # the key where the next look for idle ones goes on
 
     def settle_and_claim(
         self,
@@ -42,29 +48,44 @@ class Leases:
         claim nobody knows of is found by `held`.
         """
 
-        def work(tx: Tx) -> tuple[list[Lease], list[Claim] | None]:
-            lost = self._settle(tx, worker_id, settlements)
-            claims: list[Claim] = []
-            if any(wanted.values()):
-                if tx.row("living_worker", worker_id=worker_id) is None:
-                    return lost, None
-                names = self._open(tx, queues)
-                for shared, count in wanted.items():
-                    claims += self._claim(tx, worker_id, names, shared=shared, count=count)
-            return lost, claims
+        def work(tx: Tx, *, one_by_one: bool) -> tuple[list[Lease], list[Claim] | None, str | None]:
+            lost = self._settle(tx, worker_id, settlements, one_by_one=one_by_one)
+            return lost, *_claim(tx, worker_id, wanted, queues)
 
-        return self._database.write(work)
+        try:
+            lost, claims, passed = self._database.write(partial(work, one_by_one=False))
+        except _SomeLost:
+            lost, claims, passed = self._database.write(partial(work, one_by_one=True))
+        for _ in range(_WAITS):
+            if passed is None or claims != []:
+                break  # who got something looks again anyway
+            again = partial(_claim, worker_id=worker_id, wanted=wanted, queues=queues)
+            claims, passed = self._database.write(partial(again, awaited=passed))
+        return lost, claims
 
     def settle(self, worker_id: WorkerId, settlements: Sequence[Settlement]) -> list[Lease]:
         """Write outcomes and return the leases that turned out to be lost."""
         return self.settle_and_claim(worker_id, settlements, {}, ())[0]
+
+    def settle_apart(
+        self, worker_id: WorkerId, settlements: Sequence[Settlement]
+    ) -> tuple[list[Lease], dict[Lease, str]]:
+        """Write outcomes each by itself; return the leases that were lost, and the refused ones."""
+        lost: list[Lease] = []
+        refused: dict[Lease, str] = {}
+        for settlement in settlements:
+            try:
+                lost += self.settle(worker_id, [settlement])
+            except StoreRefused as error:
+                refused[settlement.lease] = error.problem
+        return lost, refused
 
     def held(self, worker_id: WorkerId, limit: int = 500) -> list[Claim]:
         """Return attempts that the store says a worker holds; their arguments are left out."""
         rows = self._database.read(
             lambda tx: tx.rows("held_by_worker", worker_id=worker_id, limit=limit)
         )
-        return [_claim(row) for row in rows]
+        return [Claim(*row) for row in rows]
 
     def cancel_requests(self, worker_id: WorkerId) -> list[tuple[Lease, str]]:
         """Return the running attempts of a worker that somebody asked to cancel, and who."""
@@ -73,76 +94,171 @@ class Leases:
 
     def set_progress(self, progress: Mapping[Lease, str]) -> None:
         """Store what running tasks say of their progress."""
-        rows = [
-            {"run_id": lease.run_id, "attempt": lease.attempt, "progress": text}
-            for lease, text in progress.items()
-        ]
+        rows = [{**lease._asdict(), "progress": text} for lease, text in progress.items()]
         self._database.write(lambda tx: tx.many("set_progress", rows))
 
+    def set_paused(self, reasons: Mapping[Lease, str | None]) -> None:
+        """Store why running attempts are paused; None for those that go on."""
+        rows = [{**lease._asdict(), "paused": reason} for lease, reason in reasons.items()]
+        self._database.write(lambda tx: tx.many("set_paused", rows))
+
+    def set_usage(self, usages: Mapping[Lease, Usage]) -> None:
+        """Store what running attempts have taken so far."""
+        rows = [{**lease._asdict(), "usage": _encode(usage)} for lease, usage in usages.items()]
+        self._database.write(lambda tx: tx.many("set_usage", rows))
+
+    def usages(self, worker_id: WorkerId, limit: int = 500) -> dict[Lease, Usage]:
+        """Return what running attempts of a worker have taken, as far as that was stored."""
+        rows = self._database.read(
+            lambda tx: tx.rows("usages_of_worker", worker_id=worker_id, limit=limit)
+        )
+        return {Lease(row[0], row[1]): _decode(row[2]) for row in rows}
+
     def unblock_idle_keys(self, limit: int = 500) -> int:
-        """Free runs whose concurrency key has a free slot that nobody handed on."""
+        """Free runs whose concurrency key has a free slot that nobody handed on.
 
-        def work(tx: Tx) -> int:
-            freed = 0
-            for key, slots in tx.rows("keys_with_blocked", limit=limit):
-                row = tx.row("running_with_key", concurrency_key=key)
-                if row is not None and row[0] < slots:
-                    freed += hand_on(tx, key)
-            return freed
+        Looks at so many keys, and at the next ones when it is called again. Most of them are busy:
+        so it looks without keeping others from writing.
+        """
 
-        return self._database.write(work)
+        def idle_keys(tx: Tx) -> tuple[list[tuple[str, int]], str]:
+            found: list[tuple[str, int]] = []
+            after = self._unblocked_up_to
+            for _ in range(limit):
+                row = tx.row("next_key_with_blocked", after=after)
+                if row is None:
+                    return found, ""
+                after, slots, running = row
+                if running < slots:
+                    found.append((after, slots))
+            return found, after
 
-    def _open(self, tx: Tx, queues: Sequence[str]) -> list[str]:
-        names = [row[0] for row in tx.rows("open_queues")]
-        return names if "*" in queues else [name for name in names if name in queues]
+        def free(tx: Tx, key: str, slots: int) -> int:
+            Keys(tx, key)
+            return hand_on(tx, key) if has_slot(tx, key, slots) else 0
 
-    def _claim(
-        self, tx: Tx, worker_id: WorkerId, names: Sequence[str], *, shared: bool, count: int
-    ) -> list[Claim]:
-        claims: list[Claim] = []
-        for _ in range(_ROUNDS):
-            missing = count - len(claims)
-            if missing <= 0:
-                break
-            found = self._candidates(tx, worker_id, names, shared=shared, limit=missing)
-            taken = _take(tx, worker_id, found)
-            claims += taken
-            if len(taken) == len(found):
-                break  # none was blocked by its key, so there are no more to find
-        return claims
-
-    def _candidates(
-        self, tx: Tx, worker_id: WorkerId, names: Sequence[str], *, shared: bool, limit: int
-    ) -> list[Row]:
-        rows: list[Row] = []
-        for name in names:
-            rows += tx.rows(
-                "claim_candidates",
-                queue=name,
-                worker_id=worker_id,
-                shared=int(shared),
-                limit=limit,
-            )
-        if len(names) > 1:
-            rows.sort(key=lambda row: (-row[_PRIORITY], row[0]))
-        return rows[:limit]
+        idle, self._unblocked_up_to = self._database.read(idle_keys)
+        return sum(self._database.write(partial(free, key=key, slots=n)) for key, n in idle)
 
     def _settle(
-        self, tx: Tx, worker_id: WorkerId, settlements: Sequence[Settlement]
+        self,
+        tx: Tx,
+        worker_id: WorkerId,
+        settlements: Sequence[Settlement],
+        *,
+        one_by_one: bool,
     ) -> list[Lease]:
-        written, lost = [], []
+        written: list[Settlement] = []
+        settlements, lost = _believed(tx, worker_id, settlements)
+        if not one_by_one:
+            written = [s for s in settlements if s.state in FINAL_STATES]
+            _end_all(tx, written)
+            settlements = [s for s in settlements if s.state not in FINAL_STATES]
         for wanted in settlements:
             settled = _move(tx, wanted)
             if settled is not None:
                 written.append(settled)
             elif not _was_written(tx, worker_id, wanted):
                 lost.append(wanted.lease)
-        tx.many("end_run", [_ended(s) for s in written if s.state in FINAL_STATES])
-        tx.many("insert_attempt", [_attempt(s, worker_id) for s in written])
-        for settled in written:
-            if settled.concurrency_key is not None:
-                hand_on(tx, settled.concurrency_key)
+        _record(tx, worker_id, written)
         return lost
+
+
+def _claim(
+    tx: Tx,
+    worker_id: WorkerId,
+    wanted: Mapping[bool, int],
+    queues: Sequence[str],
+    awaited: str | None = None,
+) -> tuple[list[Claim] | None, str | None]:
+    """Return what is claimed, None for a dead worker, and a key that was passed over, if any was.
+
+    It waits for the `awaited` one first; that only a transaction may do that has changed nothing.
+    """
+    if not any(wanted.values()):
+        return [], None
+    if tx.row("living_worker", worker_id=worker_id) is None:
+        return None, None
+    keys = Keys(tx, awaited)
+    return claim(tx, worker_id, wanted, queues, keys), keys.passed
+
+
+def _believed(
+    tx: Tx, worker_id: WorkerId, settlements: Sequence[Settlement]
+) -> tuple[Sequence[Settlement], list[Lease]]:
+    """Return what may be written, and the leases of what may not.
+
+    Whoever holds a worker for dead kills what it runs: the end that it tells of now may be that
+    very kill. So only its successes count, and what a reaper writes in its name.
+    """
+    doubtful = [s for s in settlements if s.outcome is not _SUCCEEDED and not s.reaped]
+    if not doubtful or tx.row("living_worker", worker_id=worker_id) is not None:
+        return settlements, []
+    lost = [s.lease for s in doubtful if not _was_written(tx, worker_id, s)]
+    return [s for s in settlements if s.outcome is _SUCCEEDED or s.reaped], lost
+
+
+class _SomeLost(Exception):
+    """Tell that not every attempt of a batch was still held; which, a second look finds out."""
+
+
+def _end_all(tx: Tx, settlements: Sequence[Settlement]) -> None:
+    """Take the runs out of the hands of their attempts; raises _SomeLost unless all held them."""
+    by_attempt: dict[int, list[str]] = {}
+    for settled in settlements:
+        by_attempt.setdefault(settled.attempt, []).append(settled.run_id)
+    for attempt, run_ids in by_attempt.items():
+        if tx.execute("end_all_live", attempt=attempt, run_ids=run_ids) != len(run_ids):
+            raise _SomeLost
+
+
+def _record(tx: Tx, worker_id: WorkerId, written: Sequence[Settlement]) -> None:
+    """Write how attempts ended: those that ended their run with it, the others on their own."""
+    rows: dict[str, list[dict[str, Any]]] = {
+        "end_succeeded": [],
+        "end_run": [],
+        "insert_attempt": [],
+    }
+    for settled in written:
+        if settled.outcome is _SUCCEEDED and settled.usage is None and settled.peak_rss is None:
+            query, row = "end_succeeded", _brief_row(settled)
+        else:
+            query = "end_run" if settled.state in FINAL_STATES else "insert_attempt"
+            row = _row(tx, settled)
+        row["worker_id"] = worker_id
+        rows[query].append(row)
+        if settled.concurrency_key is not None:
+            hand_on(tx, settled.concurrency_key)
+    for query, of_query in rows.items():
+        tx.many(query, of_query)
+
+
+def _brief_row(settled: Settlement) -> dict[str, Any]:
+    return {
+        "run_id": settled.run_id,
+        "state": "succeeded",
+        "attempt": settled.attempt,
+        "outcome": "succeeded",
+        "failures": settled.failures,
+        "crashes": settled.crashes,
+        "result": settled.result,
+        "started_at": settled.started_at,
+        "finished_at": settled.finished_at,
+        "cpu_ms": settled.cpu_ms,
+        "logged": int(settled.logged),
+    }
+
+
+def _row(tx: Tx, settled: Settlement) -> dict[str, Any]:
+    row = msgspec.structs.asdict(settled)
+    if settled.state is RunState.QUARANTINED:
+        row["error"] = _causes(tx, settled)
+    if settled.usage is not None:
+        row["usage"] = _encode(settled.usage)
+    row["outcome"] = settled.outcome._value_  # the driver adapts what is not a plain text
+    row["state"] = settled.state._value_
+    row["logged"] = int(settled.logged)
+    return row
 
 
 def _move(tx: Tx, wanted: Settlement) -> Settlement | None:
@@ -161,76 +277,43 @@ def _move(tx: Tx, wanted: Settlement) -> Settlement | None:
     )
 
 
+def _causes(tx: Tx, settled: Settlement) -> str:
+    """Return the error of a quarantined run: the cause of each of its crashes."""
+    crashed = settled.outcome == AttemptOutcome.CRASHED
+    rows = tx.rows(
+        "certificates_of_run",
+        run_id=settled.run_id,
+        outcome=settled.outcome.value,
+        limit=max(0, (settled.crashes if crashed else settled.losses) - 1),
+    )
+    causes = {attempt: _brief(paper) for attempt, paper in rows[::-1]}
+    last = settled.certificate
+    causes[settled.attempt] = settled.error or "" if last is None else _brief(last)
+    return quarantine(causes, what="crash" if crashed else "lost worker")
+
+
+def _brief(certificate: str) -> str:
+    return brief(msgspec.json.decode(certificate, type=Certificate))
+
+
 def _was_written(tx: Tx, worker_id: WorkerId, wanted: Settlement) -> bool:
     """Tell whether an earlier try has gone through and only its answer was lost."""
-    row = tx.row("ending_of_attempt", run_id=wanted.lease.run_id, attempt=wanted.lease.attempt)
+    row = tx.row("ending_of_attempt", run_id=wanted.run_id, attempt=wanted.attempt)
     return row == (worker_id, wanted.outcome.value, wanted.finished_at)
 
 
-def _take(tx: Tx, worker_id: WorkerId, candidates: Sequence[Row]) -> list[Claim]:
-    taken: list[Row] = []
-    plain = [row for row in candidates if row[_KEY] is None]
-    tx.many("claim", [{"run_id": row[0], "worker_id": worker_id} for row in plain])
-    taken += plain
-    for row in candidates:
-        if row[_KEY] is not None and _take_keyed(tx, worker_id, row):
-            taken.append(row)
-    return [_claim(row) for row in taken]
-
-
-def _take_keyed(tx: Tx, worker_id: WorkerId, row: Row) -> bool:
-    busy = tx.row("running_with_key", concurrency_key=row[_KEY])
-    if busy is not None and busy[0] >= row[_LIMIT]:
-        tx.execute("block_key", concurrency_key=row[_KEY], limit=_BLOCKED_AT_ONCE)
-        return False
-    return tx.execute("claim", run_id=row[0], worker_id=worker_id) == 1
-
-
-def hand_on(tx: Tx, key: str) -> int:
-    """Let the first run that waits for a concurrency key be claimed; return how many there were."""
-    row = tx.row("blocked_with_key", concurrency_key=key)
-    return tx.execute("unblock", run_id=row[0]) if row is not None else 0
-
-
-def _claim(row: Row) -> Claim:
-    return Claim._make(row[:_LIMIT])
-
-
-def _ended(settled: Settlement) -> dict[str, Any]:
-    return {
-        "run_id": settled.lease.run_id,
-        "attempt": settled.lease.attempt,
-        "state": settled.state.value,
-        "failures": settled.failures,
-        "crashes": settled.crashes,
-        "result": settled.result,
-        "error": settled.error,
-    }
+def _encode(usage: Usage) -> str:
+    return msgspec.json.encode(usage).decode()
 
 
 def _returned(settled: Settlement) -> dict[str, Any]:
     return {
-        "run_id": settled.lease.run_id,
-        "attempt": settled.lease.attempt,
+        "run_id": settled.run_id,
+        "attempt": settled.attempt,
         "state": settled.state.value,
         "due_at": settled.due_at,
         "failures": settled.failures,
         "crashes": settled.crashes,
         "losses": settled.losses,
         "shared": int(settled.shared),
-    }
-
-
-def _attempt(settled: Settlement, worker_id: WorkerId) -> dict[str, Any]:
-    return {
-        "run_id": settled.lease.run_id,
-        "attempt": settled.lease.attempt,
-        "outcome": settled.outcome.value,
-        "worker_id": worker_id,
-        "started_at": settled.started_at,
-        "finished_at": settled.finished_at,
-        "cpu_ms": settled.cpu_ms,
-        "peak_rss": settled.peak_rss,
-        "logged": int(settled.logged),
-        "certificate": settled.certificate,
     }

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
+from sqlite3 import complete_statement
 from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast.core.errors import SchemaOutdated
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from holdfast.store.database import Database, Tx
+    from holdfast.store.queries import Query
 
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
 
@@ -23,21 +27,27 @@ class Migration(NamedTuple):
     statements: tuple[str, ...]
 
 
-def steps(folder: str) -> list[Migration]:
+@cache
+def steps(folder: str) -> tuple[Migration, ...]:
     """Return the migrations of one folder in their order."""
     place = files("holdfast.store").joinpath("migrations", folder)
-    return sorted(
+    found = (
         Migration(int(match[1]), match[2], split(file.read_text()))
         for file in place.iterdir()
         if (match := _FILE.fullmatch(file.name))
     )
+    return tuple(sorted(found))
 
 
 def split(text: str) -> tuple[str, ...]:
-    """Return the statements of a migration file, which holds no `;` inside a statement."""
-    lines = (line.partition("--")[0].rstrip() for line in text.splitlines())
-    parts = "\n".join(line for line in lines if line).split(";")
-    return tuple(part.strip() for part in parts if part.strip())
+    """Return the statements of a migration file, each of which ends with its line."""
+    found = [""]
+    for line in text.splitlines():
+        if code := line.partition("--")[0].rstrip():
+            found[-1] += f"{code}\n"
+            if complete_statement(found[-1]):  # a trigger has a `;` in its middle too
+                found.append("")
+    return tuple(part.strip().removesuffix(";") for part in found if part)
 
 
 def version(database: Database) -> int:
@@ -60,22 +70,36 @@ def apply(database: Database, folder: str) -> list[str]:
 
     Each step is one transaction that begins by taking the write lock and reading the version, so
     of two that start at once the second waits and then finds nothing to do. A process killed in
-    the middle leaves whole steps only. Raises SchemaOutdated when the store is newer than this
+    the middle leaves whole steps only; where the database commits within one, what it leaves is
+    completed by carrying it out again. Raises SchemaOutdated when the store is newer than this
     version of Holdfast.
     """
-    database.write(lambda tx: tx.execute("create_schema_migration"))
-    applied = [
-        step.name for step in steps(folder) if database.write(partial(_apply_step, step=step))
-    ]
+    adapt = database.dialect.adapt
+    try:
+        database.write(_begin)
+        applied = [
+            step.name
+            for step in steps(folder)
+            if database.write(partial(_apply_step, step=step, adapt=adapt))
+        ]
+    finally:
+        database.close()  # where the lock belongs to a connection, not to a transaction
     check(database, folder)
     return applied
 
 
-def _apply_step(tx: Tx, step: Migration) -> bool:
+def _begin(tx: Tx) -> None:
+    tx.execute("lock_schema")
+    tx.execute("create_schema")
+    tx.execute("create_schema_migration")
+
+
+def _apply_step(tx: Tx, step: Migration, adapt: Callable[[str], Query]) -> bool:
+    tx.execute("lock_schema")
     row = tx.row("schema_version")
     if row is not None and row[0] >= step.version:
         return False
-    tx.script(step.statements)
+    tx.script([adapt(statement).text for statement in step.statements])
     tx.execute("record_migration", version=step.version, name=step.name)
     return True
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from holdfast.core import names
 from holdfast.core.models import QueueRecord
+from holdfast.core.texts import who
 
 if TYPE_CHECKING:
     from holdfast.core.models import RunRecord
     from holdfast.store.bell import Bell
     from holdfast.store.database import Database, Tx
+
+_LONGEST_REASON = 500  # characters
 
 
 class Queues:
@@ -42,11 +46,16 @@ class Queues:
         return QueueRecord(*row) if row else None
 
     def pause(self, name: str, *, by: str, reason: str | None = None) -> bool:
-        """Stop workers from claiming runs of a queue; False when it was paused already."""
+        """Stop workers from claiming runs of a queue; False when it was paused already.
+
+        Raises BadOption for what can be no queue, or no reason.
+        """
+        names.check_queue_name(name, option="queue")
+        names.check_words(reason, option="reason", longest=_LONGEST_REASON)
 
         def work(tx: Tx) -> int:
             tx.execute("insert_queue", name=name)
-            return tx.execute("pause_queue", name=name, by=by, reason=reason)
+            return tx.execute("pause_queue", name=name, by=who(by), reason=reason)
 
         return self._database.write(work) == 1
 
@@ -58,13 +67,20 @@ class Queues:
 
     def ahead_of(self, run: RunRecord, limit: int = 1000) -> int:
         """Return how many runs would be claimed before this one, counted up to a limit."""
-        row = self._database.read(
-            lambda tx: tx.row(
-                "waiting_before",
-                queue=run.queue,
-                priority=run.priority,
-                run_id=run.run_id,
-                limit=limit,
-            )
-        )
-        return int(row[0]) if row else 0
+
+        def work(tx: Tx) -> int:
+            ahead = 0
+            for task, shared in tx.rows("lanes_of_queue", queue=run.queue):
+                row = tx.row(
+                    "waiting_before",
+                    queue=run.queue,
+                    task=task,
+                    shared=shared,
+                    priority=run.priority,
+                    run_id=run.run_id,
+                    limit=limit - ahead,
+                )
+                ahead += row[0] if row else 0
+            return ahead
+
+        return self._database.read(work)

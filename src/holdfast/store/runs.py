@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from functools import partial
+import re
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from holdfast.core.errors import AlreadyEnqueued, NotAllowed, RunNotFound
+import msgspec
+
+from holdfast.core.errors import AlreadyEnqueued, NotAllowed, RunNotFound, StoreRefused
 from holdfast.core.ids import is_id, is_prefix, oldest_id
-from holdfast.core.models import AttemptRecord, NewRun, RunRecord
+from holdfast.core.models import AttemptRecord, Ending, RunRecord
+from holdfast.core.names import check_words
 from holdfast.core.states import LIVE_STATES, AttemptOutcome, RunState
-from holdfast.store.leases import hand_on
+from holdfast.core.texts import who
+from holdfast.core.usage import Usage
+from holdfast.store.claiming import hand_on
+from holdfast.store.joining import Joining
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from holdfast.core.ids import RunId
+    from holdfast.core.models import NewRun
     from holdfast.store.bell import Bell
     from holdfast.store.database import Database, Row, Tx
+    from holdfast.store.patience import Patience
 
     Ids = list[RunId]  # named here, because `list` is a verb of Runs
     Texts = list[str]
     Records = list[RunRecord]
     Attempts = list[AttemptRecord]
+    Endings = list[Ending]
+    Lanes = set[tuple[str, str]]  # queue and task
+    Rows = list[dict[str, Any]]
+    Insert = Callable[[Tx, Sequence[NewRun], Lanes], Ids]
 
 BATCH = 1000  # rows written in one transaction
 _LAST_ID = "g"  # above every id
+_PAGE = 50  # runs in memory at once; each may have megabytes
+_LONGEST_FILTER = 1000  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +54,10 @@ class RunFilter:
     before: str | None = None  # only ids below: where the last page ended
     limit: int = 50
 
+    def __post_init__(self) -> None:
+        for option in ("task", "queue", "error"):
+            check_words(getattr(self, option), option=option, longest=_LONGEST_FILTER)
+
 
 class Runs:
     """Give the verbs of a run, its attempts' leases aside."""
@@ -47,48 +65,84 @@ class Runs:
     def __init__(self, database: Database, bell: Bell) -> None:
         self._database = database
         self._bell = bell
-        self._known_queues: set[str] = set()
+        self._joining = Joining(database)
+        self._known_lanes: set[tuple[str, str]] = set()
+        self._alone = database.knows("insert_alone")
 
     def insert(self, new: Sequence[NewRun]) -> Ids:
         """Commit new runs and return their ids.
 
         A run whose id is there already is not made again. Where a waiting or running run has the
         same dedupe key, its id is returned instead. Raises AlreadyEnqueued for an id that belongs
-        to other content, StoreUnavailable when nothing was committed.
+        to other content, StoreUnavailable when nothing was committed (or nobody knows: `unknown`).
         """
         ids: list[RunId] = []
         for index in range(0, len(new), BATCH):
-            batch = new[index : index + BATCH]
-            ids += self._database.write(partial(self._insert, new=batch))
-            self._known_queues.update(run.queue for run in batch)
+            patience = self._database.patience(repeatable=True)
+            ids += self._insert(new[index : index + BATCH], patience)
         self._bell.ring()
         return ids
 
-    def _insert(self, tx: Tx, new: Sequence[NewRun]) -> Ids:
-        for name in {run.queue for run in new} - self._known_queues:
-            tx.execute("insert_queue", name=name)
-        return [self._insert_one(tx, run) for run in new]
+    def insert_one(self, run: NewRun) -> RunId:
+        """Do as `insert` for one run: in one statement, where that can be and it is a new one.
 
-    def _insert_one(self, tx: Tx, run: NewRun) -> RunId:
-        if run.dedupe_key is not None:
-            row = tx.row("live_run_with_dedupe_key", dedupe_key=run.dedupe_key)
-            if row is not None and tx.row("run_by_id", run_id=run.run_id) is None:
-                return row[0]  # type: ignore[no-any-return]
-        values = {name: getattr(run, name) for name in NewRun.__struct_fields__}
-        if not tx.execute("insert_run", **values):
-            return self._insert_again(tx, run)
-        later = run.due_at is not None and run.due_at > tx.now
-        tx.execute("insert_live", state="scheduled" if later else "queued", **values)
-        return run.run_id
+        Whoever enqueues waits for it, so nothing is made on the way that it can do without.
+        """
+        database, patience = self._database, self._database.patience(repeatable=True)
+        is_plain = run.dedupe_key is None and (run.queue, run.task) in self._known_lanes
+        if is_plain and self._alone and not database.dialect.limits:  # a statement alone has none
+            try:
+                database.write_alone("insert_alone", _new_row(run, database.now()), patience)
+                self._bell.ring()
+                return run.run_id
+            except StoreRefused:
+                pass  # `_insert` finds out why
+        (run_id,) = self._insert((run,), patience)
+        self._bell.ring()
+        return run_id
 
-    def _insert_again(self, tx: Tx, run: NewRun) -> RunId:
-        found = _get(tx, run.run_id)
-        if (found.task, found.arguments) != (run.task, run.arguments):
-            raise AlreadyEnqueued(run_id=run.run_id, task=found.task)
-        return run.run_id
+    def _insert(self, new: Sequence[NewRun], patience: Patience) -> Ids:
+        """Insert runs; a commit whose answer is lost is repeated, for ids tell what is there."""
+        lanes = {(run.queue, run.task) for run in new} - self._known_lanes
+        insert = _copy_all if self._database.knows("copy_run") else _insert_all
+        try:
+            ids = self._database.write(lambda tx: insert(tx, new, lanes), patience=patience)
+        except (_OneByOne, StoreRefused):
+            ids = self._database.write(lambda tx: _insert_each(tx, new, lanes), patience=patience)
+        self._known_lanes |= lanes
+        return ids
+
+    def insert_within(self, new: Sequence[NewRun], connection: Any) -> Ids:
+        """Write new runs in the transaction of a caller, all or none, and return their ids.
+
+        They are there once he commits; where he has no transaction, and his connection commits
+        by itself, at once. Raises as `insert` does, BadOption and OtherDatabase for a connection
+        that cannot be used. Nothing is repeated: that is for the caller to do.
+        """
+        guest = self._joining.guest(connection)
+        lanes = {(run.queue, run.task) for run in new} - self._known_lanes
+        if lanes and not self._database.dialect.one_writer:
+            # All who enqueue to a new lane would wait for the end of the caller's transaction.
+            self._database.write(lambda tx: _insert_lanes(tx, lanes))
+            self._known_lanes |= lanes
+            lanes = set()
+
+        def work(tx: Tx, insert: Insert) -> Ids:
+            ids: list[RunId] = []
+            for index in range(0, len(new), BATCH):
+                ids += insert(tx, new[index : index + BATCH], lanes)
+            self._bell.ring_within(tx, guest)
+            return ids
+
+        try:
+            return self._joining.write(guest, lambda tx: work(tx, _insert_all))
+        except _OneByOne:
+            return self._joining.write(guest, lambda tx: work(tx, _insert_each))
 
     def get(self, run_id: str) -> RunRecord:
         """Return a run; raises RunNotFound."""
+        if not is_id(run_id):
+            raise RunNotFound(run_id=run_id)
         return self._database.read(lambda tx: _get(tx, run_id))
 
     def find(self, text: str) -> RunRecord:
@@ -110,13 +164,25 @@ class Runs:
         query = "list_runs"
         if chosen.task is not None:
             query = "list_runs_of_task"
+        elif chosen.state in LIVE_STATES:
+            query = "list_live_runs"
+        elif chosen.state == RunState.SUCCEEDED:
+            query = "list_succeeded_runs"
         elif chosen.state is not None:
-            query = "list_live_runs" if chosen.state in LIVE_STATES else "list_ended_runs"
+            query = "list_badly_ended_runs"
         values = asdict(chosen)
         values["before"] = chosen.before or _LAST_ID
         values["since"] = oldest_id(chosen.since) if chosen.since else ""
-        values["error"] = f"%{chosen.error}%" if chosen.error else None
+        values["error"] = _containing(chosen.error) if chosen.error else None
         return [_run(row) for row in self._database.read(lambda tx: tx.rows(query, **values))]
+
+    def each(self, chosen: RunFilter) -> Iterator[RunRecord]:
+        """Yield the newest runs that fit, newest first, in bounded memory."""
+        left = chosen.limit
+        while page := self.list(replace(chosen, limit=min(left, _PAGE))):
+            yield from page
+            left -= len(page)
+            chosen = replace(chosen, before=page[-1].run_id)
 
     def attempts(self, run_id: str) -> Attempts:
         """Return the attempts of a run that have ended, the first first."""
@@ -136,7 +202,7 @@ class Runs:
         Returns `cancelled`, or `running` while the worker stops it. Raises NotAllowed for a run
         that has ended.
         """
-        state = self._database.write(lambda tx: self._cancel(tx, run_id, by))
+        state = self._database.write(lambda tx: self._cancel(tx, run_id, who(by)))
         self._bell.ring()
         return state
 
@@ -145,7 +211,7 @@ class Runs:
         if tx.execute("cancel_waiting", run_id=run_id):
             sentence = f"Cancelled by {by} before it started."
             state = RunState.CANCELLED
-            tx.execute("end_run", **_ended(run, state), result=None, error=sentence)
+            tx.execute("end_unstarted", **_ended(run, state), error=sentence)
             if run.concurrency_key is not None and not run.blocked:
                 hand_on(tx, run.concurrency_key)  # it may have held the way to a free slot
             return state
@@ -162,11 +228,13 @@ class Runs:
         self._bell.ring()
 
     def _retry(self, tx: Tx, run_id: str, options: str | None) -> None:
-        run = _get(tx, run_id)
-        options = options or run.options
-        if not tx.execute("reopen_run", run_id=run_id, state=run.state, options=options):
-            raise NotAllowed(run_id=run_id, action="retried", state=run.state)
-        tx.execute("reinsert_live", run_id=run_id)
+        if not tx.execute("reinsert_live", run_id=run_id):
+            raise NotAllowed(run_id=run_id, action="retried", state=_get(tx, run_id).state)
+        tx.execute("keep_last_attempt", run_id=run_id)
+        if not tx.execute("delete_ended", run_id=run_id):
+            raise RunNotFound(run_id=run_id)  # deleted meanwhile: its retention is over
+        if options is not None:
+            tx.execute("change_options", run_id=run_id, options=options)
 
     def promote(self, limit: int = 500) -> int:
         """Move scheduled runs that are due to queued and return how many."""
@@ -195,15 +263,109 @@ class Runs:
         )
         return [row[0] for row in rows]
 
+    def live_among(self, run_ids: Iterable[RunId]) -> set[RunId]:
+        """Return which of these runs have not ended."""
+
+        def work(tx: Tx) -> set[RunId]:
+            return {run_id for run_id in run_ids if tx.row("is_live", run_id=run_id)}
+
+        return self._database.read(work)
+
+    def ended_from(self, after: str, limit: int = 500) -> Endings:
+        """Return ended runs above an id, by their ids."""
+        rows = self._database.read(lambda tx: tx.rows("ended_from", after=after, limit=limit))
+        return [Ending(run_id, RunState(state), at) for run_id, state, at in rows]
+
     def delete(self, run_ids: Sequence[RunId]) -> None:
         """Delete runs with their attempts; one that is not ended, or not any more, stays."""
 
         def work(tx: Tx) -> None:
             for run_id in run_ids:
-                if tx.execute("delete_run", run_id=run_id):
+                if tx.execute("delete_ended", run_id=run_id):
                     tx.execute("delete_attempts", run_id=run_id)
+                    tx.execute("delete_run", run_id=run_id)
 
         self._database.write(work)
+
+
+class _OneByOne(Exception):
+    """Tell that a batch must be inserted one by one: some of its runs may be there already."""
+
+
+def _insert_all(tx: Tx, new: Sequence[NewRun], lanes: Lanes) -> Ids:
+    """Insert runs in as few statements as there can be: whoever enqueues waits for it.
+
+    Raises _OneByOne when there are dedupe keys, or an id is there already.
+    """
+    rows = _plain_rows(tx, new)
+    _insert_lanes(tx, lanes)
+    if tx.many("insert_run", rows) != len(rows):
+        raise _OneByOne
+    tx.many("insert_live", rows)
+    return [run.run_id for run in new]
+
+
+def _copy_all(tx: Tx, new: Sequence[NewRun], lanes: Lanes) -> Ids:
+    """Insert runs in another way, where the database has one: it refuses an id that is there."""
+    rows = _plain_rows(tx, new)
+    _insert_lanes(tx, lanes)
+    tx.many("copy_run", rows)
+    tx.many("copy_live", rows)
+    return [run.run_id for run in new]
+
+
+def _plain_rows(tx: Tx, new: Sequence[NewRun]) -> Rows:
+    """Return the rows of runs; raises _OneByOne when there are dedupe keys."""
+    if any(run.dedupe_key is not None for run in new):
+        raise _OneByOne
+    return [_new_row(run, tx.now) for run in new]
+
+
+def _insert_each(tx: Tx, new: Sequence[NewRun], lanes: Lanes) -> Ids:
+    _insert_lanes(tx, lanes)
+    return [_insert_one(tx, run) for run in new]
+
+
+def _insert_lanes(tx: Tx, lanes: Lanes) -> None:
+    for queue, task in lanes:
+        tx.execute("insert_queue", name=queue)
+        tx.execute("insert_lane", queue=queue, task=task)
+
+
+def _insert_one(tx: Tx, run: NewRun) -> RunId:
+    if run.dedupe_key is not None:
+        look = "live_run_with_dedupe_key_now" if tx.again else "live_run_with_dedupe_key"
+        row = tx.row(look, dedupe_key=run.dedupe_key)
+        if row is not None and tx.row("is_enqueued", run_id=run.run_id) is None:
+            return row[0]  # type: ignore[no-any-return]
+    values = _new_row(run, tx.now)
+    if not tx.execute("insert_run", **values):
+        return _insert_again(tx, run)
+    tx.execute("insert_live", **values)
+    return run.run_id
+
+
+def _insert_again(tx: Tx, run: NewRun) -> RunId:
+    found = tx.row("enqueued_before", run_id=run.run_id)
+    if found is None:
+        raise RunNotFound(run_id=run.run_id)
+    if found != (run.task, run.arguments):
+        raise AlreadyEnqueued(run_id=run.run_id, task=found[0])
+    return run.run_id
+
+
+def _new_row(run: NewRun, now: int) -> dict[str, Any]:
+    row = msgspec.structs.asdict(run)
+    row["created_at"] = now
+    row["shared"] = int(run.shared)
+    row["state"] = "scheduled" if run.due_at is not None and run.due_at > now else "queued"
+    return row
+
+
+def _containing(text: str) -> str:
+    """Return the pattern of LIKE for texts that contain this one, whatever it holds."""
+    literal = re.sub("([!%_])", r"!\1", text)
+    return f"%{literal}%"
 
 
 def _get(tx: Tx, run_id: str) -> RunRecord:
@@ -215,14 +377,24 @@ def _get(tx: Tx, run_id: str) -> RunRecord:
 
 def _ended(run: RunRecord, state: RunState) -> dict[str, Any]:
     names = ("run_id", "attempt", "failures", "crashes")
-    return {"state": state, **{name: getattr(run, name) for name in names}}
+    return {"state": state.value, **{name: getattr(run, name) for name in names}}
 
 
 def _run(row: Row) -> RunRecord:
     record = RunRecord(*row)
-    return record._replace(state=RunState(record.state), blocked=bool(record.blocked))
+    return record._replace(
+        state=RunState(record.state), blocked=bool(record.blocked), usage=_usage(record.usage)
+    )
 
 
 def _attempt(row: Row) -> AttemptRecord:
     record = AttemptRecord(*row)
-    return record._replace(outcome=AttemptOutcome(record.outcome), logged=bool(record.logged))
+    return record._replace(
+        outcome=AttemptOutcome(record.outcome),
+        logged=bool(record.logged),
+        usage=_usage(record.usage),
+    )
+
+
+def _usage(stored: Any) -> Usage | None:
+    return None if stored is None else msgspec.json.decode(stored, type=Usage)

@@ -27,15 +27,20 @@ class Workers:
 
     def register(self, worker: WorkerRecord, tasks: Mapping[str, bool]) -> None:
         """Commit a new worker and the tasks it knows: name -> whether executors may share it."""
-        rows = [
-            {"worker_id": worker.worker_id, "task": name, "shared": int(shared)}
-            for name, shared in tasks.items()
-        ]
 
         def work(tx: Tx) -> None:
             if tx.row("worker_by_id", worker_id=worker.worker_id) is None:
                 tx.execute("register_worker", **worker._asdict())
-                tx.many("register_worker_task", rows)
+                _set_tasks(tx, worker.worker_id, tasks)
+
+        self._database.write(work)
+
+    def set_tasks(self, worker_id: WorkerId, tasks: Mapping[str, bool]) -> None:
+        """Replace the tasks that a worker knows: its code has changed."""
+
+        def work(tx: Tx) -> None:
+            tx.execute("delete_worker_tasks", worker_id=worker_id)
+            _set_tasks(tx, worker_id, tasks)
 
         self._database.write(work)
 
@@ -47,6 +52,12 @@ class Workers:
         """Move a worker to a later state."""
         self._database.write(
             lambda tx: tx.execute("set_worker_state", worker_id=worker_id, state=int(state))
+        )
+
+    def set_trouble(self, worker_id: WorkerId, trouble: str | None) -> None:
+        """Store why a worker takes no new runs; None when it does."""
+        self._database.write(
+            lambda tx: tx.execute("set_trouble", worker_id=worker_id, trouble=trouble)
         )
 
     def declare_dead(self, worker_id: WorkerId, *, beat: int, death: WorkerDeath) -> bool:
@@ -96,6 +107,14 @@ class Workers:
             return len(rows)
 
         return self._database.write(work)
+
+
+def _set_tasks(tx: Tx, worker_id: WorkerId, tasks: Mapping[str, bool]) -> None:
+    rows = [
+        {"worker_id": worker_id, "task": name, "shared": int(shared)}
+        for name, shared in tasks.items()
+    ]
+    tx.many("register_worker_task", rows)
 
 
 def _worker(row: Row) -> WorkerRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import logging
 import os
@@ -14,8 +15,26 @@ from holdfast.core.models import Stream
 if TYPE_CHECKING:
     from holdfast.worker.spool import AttemptSpool
 
+ESCAPE = "holdfast.escape"  # how text becomes bytes: see `escape`
 LINE = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
 TIME = "%H:%M:%S"
+
+
+def escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Make bytes of what UTF-8 has no bytes for: no text that is printed raises.
+
+    A byte that could not be decoded becomes that byte again, another lone surrogate its escape.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    bad = error.object[error.start : error.end]
+    try:
+        return bad.encode("utf-8", "surrogateescape"), error.end
+    except UnicodeEncodeError:
+        return bad.encode("ascii", "backslashreplace"), error.end
+
+
+codecs.register_error(ESCAPE, escape)
 
 
 class Capture:
@@ -90,7 +109,7 @@ class AttemptStream(io.TextIOBase):
     """
 
     encoding = "utf-8"
-    errors = "surrogateescape"
+    errors = ESCAPE
 
     def __init__(self, capture: Capture, stream: Stream, outside: int) -> None:
         self.buffer = _Bytes(capture, stream, outside)
@@ -105,7 +124,7 @@ class AttemptStream(io.TextIOBase):
 
     def write(self, text: str, /) -> int:
         """Write a text to the log of the attempt."""
-        self.buffer.write(text.encode("utf-8", "surrogateescape"))
+        self.buffer.write(text.encode("utf-8", ESCAPE))
         return len(text)
 
 
@@ -132,6 +151,6 @@ class AttemptHandler(logging.Handler):
             self.handleError(record)
             return
         try:
-            spool.write(Stream.LOG, f"{text}\n".encode("utf-8", "surrogateescape"))
+            spool.write(Stream.LOG, f"{text}\n".encode("utf-8", ESCAPE))
         except OSError:
-            self.handleError(record)  # a full disk must not break the task through its logging
+            self.handleError(record)  # a sick disk must not break the task through its logging

@@ -1,4 +1,4 @@
-"""Carry out a command: its standard output and error are the spool files themselves."""
+"""Carry out a command: its standard output and error are the pipes of its executor."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import sys
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast.worker import proc
-from holdfast.worker.spool import ERR, OUT, AttemptSpool
+from holdfast.worker.causes import why_not_started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from holdfast.core.models import Lease
+    from holdfast.worker.output import Output
 
 LINGER = 2.0  # seconds that background processes get once the command has ended
+_KILL_SECONDS = 5.0  # after which a process that was killed counts as one that stays
+_TRY_AGAIN = 0.002  # seconds in which the kernel takes away most of what was killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +36,12 @@ class CommandEnd:
     cpu: float = 0.0
     peak_rss: int | None = None
     stopped_processes: int = 0
+    pid: int = 0
+    lingered: float = 0.0  # seconds that other processes outlived it
 
 
-def run_command(
-    argv: Sequence[str], cwd: str | None, lease: Lease, spool: AttemptSpool
-) -> CommandEnd:
-    """Start a command, wait for it and for the processes it leaves, and say how it ended.
-
-    Nothing stands between the command and the files, so no death loses what it wrote.
-    """
-    out, err = spool.open(OUT), spool.open(ERR)
+def run_command(argv: Sequence[str], cwd: str | None, lease: Lease, output: Output) -> CommandEnd:
+    """Start a command, wait for it and for the processes it leaves, and say how it ended."""
     environment = {
         **os.environ,
         "PYTHONUNBUFFERED": "1",  # or the last lines die in the buffer of a killed Python
@@ -55,33 +53,28 @@ def run_command(
             cwd=cwd,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
+            stdout=output.write_end(1),
+            stderr=output.write_end(2),
             start_new_session=True,
         )
     except OSError as error:
-        return CommandEnd(start_failed=_why_not(error, argv, cwd))
-    finally:
-        os.close(out)
-        os.close(err)
+        return CommandEnd(start_failed=why_not_started(error, argv, cwd, environment))
     return _wait(process)
-
-
-def _why_not(error: OSError, argv: Sequence[str], cwd: str | None) -> str:
-    if cwd is not None and not Path(cwd).is_dir():
-        return f"the working directory {cwd} does not exist on this host."
-    return f"{argv[0]}: {error.strerror}."
 
 
 def _wait(process: subprocess.Popen[bytes]) -> CommandEnd:
     _, status, usage = os.wait4(process.pid, 0)
     code = process.returncode = os.waitstatus_to_exitcode(status)
+    ended = time.monotonic()
+    stopped = _end_and_reap()
     return CommandEnd(
         exit_code=code if code >= 0 else None,
         signal=-code if code < 0 else None,
         cpu=usage.ru_utime + usage.ru_stime,
         peak_rss=_peak(usage.ru_maxrss),
-        stopped_processes=_end_and_reap(),
+        stopped_processes=stopped,
+        pid=process.pid,
+        lingered=time.monotonic() - ended,
     )
 
 
@@ -95,16 +88,23 @@ def _peak(kibibytes: int) -> int | None:
 
 
 def _end_and_reap() -> int:
-    count = end_leftovers(LINGER)
+    ended, _ = end_leftovers(LINGER)
     reap()
-    return count
+    return ended
 
 
-def end_leftovers(linger: float, left: Callable[[], list[int]] | None = None) -> int:
-    """Let what is left of an attempt end by itself, then stop it; return how many were.
+class Leftovers(NamedTuple):
+    """Hold what became of the processes that an attempt has left."""
 
-    An attempt is over only when its last process is. `left` finds them; without it they are all
-    processes below this one.
+    ended: int  # so many had to be
+    stay: list[int]  # of another user, or hung in the kernel
+
+
+def end_leftovers(linger: float, left: Callable[[], list[int]] | None = None) -> Leftovers:
+    """Let what is left of an attempt end by itself, then stop it.
+
+    An attempt is over only when its last process is, or the last that can be ended. `left` finds
+    them; without it they are all processes below this one.
     """
     left = left or partial(alive, os.getpid())
     deadline = time.monotonic() + linger
@@ -116,10 +116,20 @@ def end_leftovers(linger: float, left: Callable[[], list[int]] | None = None) ->
         deadline = time.monotonic() + linger
         while left() and time.monotonic() < deadline:
             time.sleep(0.01)
+    stay = _kill(left)
+    return Leftovers(len(set(stopped).difference(stay)), stay)
+
+
+def _kill(left: Callable[[], list[int]]) -> list[int]:
+    """Kill until nothing is left, or only what does not end by that; return the latter."""
+    deadline = time.monotonic() + _KILL_SECONDS
     while pids := left():
         for pid in pids:
             proc.kill_tree(pid, with_root=True)
-    return len(stopped)
+        if time.monotonic() > deadline or all(map(proc.is_out_of_reach, pids)):
+            return pids
+        time.sleep(_TRY_AGAIN)
+    return []
 
 
 def alive(pid: int) -> list[int]:

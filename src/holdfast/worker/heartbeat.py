@@ -12,6 +12,7 @@ import os
 import select
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,16 +24,20 @@ from holdfast.core.events import WorkerDied, emit
 from holdfast.core.ids import WorkerId
 from holdfast.core.verdict import WorkerDeath
 from holdfast.store import open_store
-from holdfast.worker import proc
+from holdfast.worker import cgroup, proc
+from holdfast.worker.beside import READY, speak_through_supervisor, tell
+from holdfast.worker.output import SAVE_SECONDS
 
 if TYPE_CHECKING:
     from holdfast.core.models import WorkerRecord
     from holdfast.store.workers import Workers
 
 LOOKS_IN_A_LEASE = 6
+_BLIND_LOOKS = 4  # without an own beat; a worker beats three times in a lease at least
 LOCAL_LOOK_SECONDS = 0.5  # how soon a dead neighbour on this host is noticed
+_SAVED_YET_SECONDS = 0.02  # between two looks for executors that save their output
 ALIVE, GOODBYE = b".", b"!"  # what the supervisor writes
-FENCED = b"fenced\n"  # what it reads
+FENCED = b"fenced"  # what it reads, a line
 
 
 class HeartbeatSetup(msgspec.Struct, frozen=True):
@@ -42,6 +47,7 @@ class HeartbeatSetup(msgspec.Struct, frozen=True):
     worker_id: str
     beat_seconds: float
     lease_seconds: float
+    spool: str  # the worker's folder in the spool
 
 
 @dataclass(slots=True)
@@ -61,28 +67,42 @@ class Observer:
         self._pause = lease_seconds / LOOKS_IN_A_LEASE
         self._clock = clock
         self._seen: dict[WorkerId, Seen] = {}
+        self._mine = -1  # this worker's own beat
+        self._moved_at = clock.monotonic()  # when that was seen to move
         self._last_look: float | None = None
 
     def look(self) -> list[WorkerId]:
         """Compare all beats with those of the last look; return the workers declared dead.
 
         A look that came late, because this process was stopped or the store was away, proves
-        nothing: then counting starts again.
+        nothing: then counting starts again. The same while this worker itself cannot beat,
+        because the disk is full or somebody keeps the store locked: then nobody can.
         """
         now = self._clock.monotonic()
-        others = [w for w in self._workers.list() if w.worker_id != self._me]
+        workers = self._workers.list()
+        others = [w for w in workers if w.worker_id != self._me]
         late = self._last_look is None or now - self._last_look > 2 * self._pause
         self._last_look = now
-        seen = {} if late else self._seen
+        seen = {} if late or not self._can_beat(workers, now) else self._seen
         self._seen = {}
         dead = []
         for worker in others:
             before = seen.get(worker.worker_id)
             still = before.still + 1 if before and before.beat == worker.beat else 0
             self._seen[worker.worker_id] = Seen(worker.beat, still)
-            if still >= LOOKS_IN_A_LEASE and self._declare(worker, silent_cause(worker)):
+        heard = {w.host_id for w in others if self._seen[w.worker_id].still < LOOKS_IN_A_LEASE}
+        for worker in others:
+            if self._seen[worker.worker_id].still < LOOKS_IN_A_LEASE:
+                continue
+            if self._declare(worker, silent_cause(worker, host_is_heard=worker.host_id in heard)):
                 dead.append(worker.worker_id)
         return dead
+
+    def _can_beat(self, workers: list[WorkerRecord], now: float) -> bool:
+        mine = next((w.beat for w in workers if w.worker_id == self._me), self._mine)
+        if mine != self._mine:
+            self._mine, self._moved_at = mine, now
+        return now - self._moved_at < _BLIND_LOOKS * self._pause
 
     def look_around(self) -> list[WorkerId]:
         """Look for the processes of workers on this very host, which needs no patience."""
@@ -110,10 +130,13 @@ def is_gone(worker: WorkerRecord) -> bool:
     )
 
 
-def silent_cause(worker: WorkerRecord) -> str:
-    """Return why a worker that fell silent probably did."""
-    rebooted = worker.host_id == proc.host_id() and worker.boot_id != proc.boot_id()
-    return "host rebooted" if rebooted else "silent"
+def silent_cause(worker: WorkerRecord, *, host_is_heard: bool) -> str:
+    """Return why a worker that fell silent probably did, as far as one can see from here."""
+    if worker.host_id != proc.host_id():
+        return "silent" if host_is_heard else "host silent"
+    if worker.boot_id != proc.boot_id():
+        return "host rebooted"
+    return "stopped" if proc.is_stopped(worker.pid) else "cut off"
 
 
 def death_of(worker: WorkerRecord, cause: str, *, seen_by: str) -> WorkerDeath:
@@ -138,21 +161,29 @@ class Heart:
             setup.lease_seconds / LOOKS_IN_A_LEASE,
             LOCAL_LOOK_SECONDS,
         )
-        self._alive = True
+        self._alive = False  # until the supervisor says so: it has registered by then
 
     def run(self) -> None:
         """Go on until the supervisor says goodbye or is gone."""
+        tell(READY)
         while (word := self._listen()) != GOODBYE:
             if not word:
+                self._let_executors_save()
                 proc.kill_marked(self._me)  # the supervisor is gone: nothing of it may go on
+                cgroup.end_left(Path(self._setup.spool), self._me)
                 return
             self._do_what_is_due()
 
     def beat(self) -> None:
         """Beat once if the supervisor has lived since the last beat; tell it when fenced."""
         if self._alive and not self._workers.beat(self._me):
-            os.write(1, FENCED)
+            tell(FENCED)
         self._alive = False
+
+    def _let_executors_save(self) -> None:
+        patience = self._clock.monotonic() + SAVE_SECONDS
+        while proc.executors_of(self._me) and self._clock.monotonic() < patience:
+            time.sleep(_SAVED_YET_SECONDS)
 
     def _listen(self) -> bytes:
         pause = max(0.0, min(self._due.values()) - self._clock.monotonic())
@@ -175,6 +206,7 @@ class Heart:
 
 def main() -> None:
     """Start as ``python -m holdfast.worker.heartbeat``."""
+    speak_through_supervisor("heartbeat")
     line = b""
     while not line.endswith(b"\n"):
         line += os.read(0, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from holdfast.core.usage import Series
 from holdfast.core.verdict import Asked
 from holdfast.worker import proc
 
@@ -14,29 +15,29 @@ if TYPE_CHECKING:
     from holdfast.core.config import WorkerSettings
     from holdfast.worker.child import Child
     from holdfast.worker.held import Held
+    from holdfast.worker.oom import OomWatch
 
-CLOSE_LOOK = 0.05  # seconds between memory samples where there is a limit
-LOOK = 1.0  # where there is none: only for the record
+LOOK = 1.0  # seconds between looks at what an attempt takes, for the record
+CLOSE_LOOK = 0.05  # where there is a limit that the kernel does not hold
+CLOSEST_LOOK = 0.01  # where half of it is used
+FIRST_LOOK = 0.1  # after its start: a shorter attempt is not looked at
 _STACK_SECONDS = 0.1  # how long a process may take to write down where it hangs
 
 
 class Limits:
     """Look at the running attempts and stop those that went too far."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, oom: OomWatch) -> None:
         self._grace = settings.grace_seconds
-        self._next_sample: dict[int, float] = {}
-        self._oom_kills = proc.oom_kills()
-        self._oom_read = time.monotonic()
+        self._oom = oom
 
     def check(self, children: Sequence[Child], now: float) -> float:
         """Stop what is over its limits and return when to look again, monotonic."""
         again = now + LOOK
-        self._count_oom_kills(now)
+        self._oom.look(now, children)
         for child in list(children):
             for held in child.running:
                 again = min(again, self._check(child, held, now))
-        self._forget(children)
         return again
 
     def ask(self, child: Child, held: Held, asked: Asked) -> None:
@@ -45,10 +46,6 @@ class Limits:
             held.asked = asked
             held.kill_at = time.monotonic() + self._grace
             child.stop(held.lease, asked.reason)
-
-    def oom_kills_since(self) -> int:
-        """Return how many out-of-memory kills the kernel counted since the last look."""
-        return proc.oom_kills() - self._oom_kills
 
     def kill(self, child: Child) -> None:
         """Kill an executor with everything below it."""
@@ -82,22 +79,22 @@ class Limits:
         limit = held.options.memory
         if child.shared or held.started is None or child.retired:
             return now + LOOK
-        pause = LOOK if limit is None else CLOSE_LOOK
-        due = self._next_sample.get(child.pid, held.started + pause)
+        due = held.look_at or held.started + (FIRST_LOOK if limit is None else CLOSE_LOOK)
         if now < due:
-            return min(due, now + pause)
-        used = proc.resident_bytes(child.pid)
+            return due
+        used, cpu = proc.usage(child.pid)
         held.peak_rss = max(held.peak_rss, used)
-        self._next_sample[child.pid] = now + pause
-        if limit is not None and used > limit:
-            held.asked = Asked("memory", limit=limit)
-            self.kill(child)
-        return now + pause
+        held.series = held.series or Series()
+        held.series.look(now, used, cpu)
+        held.look_at = now + LOOK
+        if limit is not None and not self._kernel_holds(child, held, limit):
+            held.look_at = now + (CLOSE_LOOK if used < limit / 2 else CLOSEST_LOOK)
+            if used > limit and proc.proportional_bytes(child.pid) > limit:
+                held.asked = Asked("memory", limit=limit)
+                self.kill(child)
+        return held.look_at
 
-    def _count_oom_kills(self, now: float) -> None:
-        if now - self._oom_read >= LOOK:
-            self._oom_kills, self._oom_read = proc.oom_kills(), now
-
-    def _forget(self, children: Sequence[Child]) -> None:
-        pids = {child.pid for child in children}
-        self._next_sample = {pid: at for pid, at in self._next_sample.items() if pid in pids}
+    def _kernel_holds(self, child: Child, held: Held, limit: int) -> bool:
+        """Tell whether the executor's cgroup has the limit, so that nobody else need enforce it."""
+        held.bound = held.bound or child.group.holds(child.pid, limit)
+        return held.bound

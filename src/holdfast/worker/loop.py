@@ -6,6 +6,7 @@ import os
 import selectors
 import signal
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from holdfast.core.clock import Clock
+
+_REST_SECONDS = 1.0  # in which nobody asks a store that was away
 
 
 class Waiter:
@@ -42,6 +45,11 @@ class Waiter:
         for key, _ in self._selector.select(max(0.0, seconds)):
             if key.fd in self._selector.get_map():  # not forgotten by a function before it
                 key.data()
+
+    def wake(self) -> None:
+        """End the wait at once; another thread may call this."""
+        with suppress(BlockingIOError):  # it is awake for sure
+            self._wake.send(b".")
 
     def on_signals(self, numbers: Iterable[signal.Signals], act: Callable[[], None]) -> None:
         """Call a function in the main thread, outside of any handler, when a signal has come."""
@@ -71,17 +79,40 @@ class Duty:
     name: str
     every: float  # seconds
     work: Callable[[], object]
+    soon: float | None = None  # seconds, when the work has left some to do: it returned True
     due: float = 0.0  # monotonic
+    asks_store: bool = True
 
-    def run_if_due(self, clock: Clock) -> None:
-        """Do it when it is due, and set the next time."""
+    def run_if_due(self, clock: Clock) -> bool:
+        """Do it when it is due, and set the next time; False when the store was away."""
         now = clock.monotonic()
         if now < self.due:
-            return
+            return True
         self.due = now + self.every
         try:
-            self.work()
+            if self.work() is True and self.soon is not None:
+                self.due = now + self.soon
         except StoreUnavailable:
-            return  # said once, where outcomes and claims meet the same store
+            return False  # said once, where outcomes and claims meet the same store
         except Exception as error:  # noqa: BLE001 - a duty must not take the worker down
             emit(DutyFailed(self.name, f"{type(error).__name__}: {error}"))
+        return True
+
+
+class Duties(list[Duty]):
+    """Do what is due, one after the other.
+
+    It takes seconds to find out that a server does not answer. One duty does that for all others:
+    they would hold up the loop in turn, and with it the time limits of attempts.
+    """
+
+    _ask_at = 0.0  # monotonic
+
+    def do(self, clock: Clock) -> float:
+        """Do what is due, and return when the next one is."""
+        for duty in self:
+            if duty.asks_store and clock.monotonic() < self._ask_at:
+                continue
+            if not duty.run_if_due(clock):
+                self._ask_at = clock.monotonic() + _REST_SECONDS
+        return min(max(duty.due, self._ask_at if duty.asks_store else 0.0) for duty in self)

@@ -4,37 +4,42 @@ from __future__ import annotations
 
 import os
 import time
+from collections import ChainMap
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from holdfast.core.events import ExecutorDied, emit
+from holdfast.core.events import DutyFailed, ExecutorDied, ExecutorLeft, emit
 from holdfast.core.verdict import Asked
 from holdfast.worker import proc
 from holdfast.worker.child import Child, Exit
-from holdfast.worker.protocol import Done, Hello, Said, Setup, Unready
-from holdfast.worker.spool import rescue_sheets
+from holdfast.worker.protocol import Done, Hello, Leaving, Said, Setup, Unready
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Collection
     from pathlib import Path
 
     from holdfast.core.config import Settings
     from holdfast.core.models import Lease
+    from holdfast.worker.cgroup import Group, Place
     from holdfast.worker.held import Held
     from holdfast.worker.loop import Waiter
+    from holdfast.worker.pump import Pump
 
 AHEAD_SECONDS = 0.02  # how much work an executor may have waiting in its socket
-MOST_AHEAD = 200
+MOST_AHEAD = 400
 HUNG_UP_SECONDS = 0.5  # between the end of its line and the end of an executor
 STALLED_SECONDS = 0.05  # a longer attempt must not keep those behind it waiting
 _SMOOTHING = 0.2
+_BURIAL_SECONDS = 0.25  # that the loop waits for the end of what an executor left
+_TRY_AGAIN = 0.001
 _LONGEST_BACKOFF = 30.0
 
 
 class Ends(Protocol):
     """Take what comes of the attempts that executors were given."""
 
-    def done(self, held: Held, done: Done) -> None:
+    def done(self, child: Child, held: Held, done: Done) -> None:
         """Take the report of an attempt that has ended."""
         ...
 
@@ -57,18 +62,24 @@ class Pool:
         spool: Path,
         waiter: Waiter,
         ends: Ends,
+        place: Place,
+        pump: Pump,
     ) -> None:
         self._settings = settings
         self._worker_id = worker_id
         self._spool = spool
         self._waiter = waiter
         self._ends = ends
+        self._place = place
+        self._pump = pump
+        self._emptied: list[Group] = []  # groups of dead executors
         self.children: list[Child] = []
-        self.tasks: dict[str, bool] = {}
+        self.tasks: dict[str, bool] = {}  # what they can carry out, and whether they may share it
         self.unready: Unready | None = None
         self._grown = False
         self.app_store = ""
         self.known_pids: set[int] = set()  # other child processes of the supervisor
+        self._staying: set[int] = set()  # orphans that were killed and have not ended
         self._number = 0
         self._failed_starts = 0
         self._next_start = 0.0
@@ -93,13 +104,15 @@ class Pool:
         for child in self.children:
             if child.hung_up_at is not None and not child.retired:
                 self._end_silent(child, child.hung_up_at)
-        if time.monotonic() < self._next_start:
-            return
-        missing = self._settings.worker.executors - self._count(shared=False)
-        for _ in range(missing):
-            self._start(shared=False)
+        self._emptied = [group for group in self._emptied if not group.remove()]
+        if self._staying or _is_first():
+            self._bury_orphans(within=0.0)
+        missing = [False] * (self._settings.worker.executors - self._count(shared=False))
         if self._needs_shared() and not self._count(shared=True):
-            self._start(shared=True)
+            missing.append(True)
+        for shared in missing:
+            if time.monotonic() >= self._next_start:
+                self._start(shared=shared)
 
     def room(self) -> dict[bool, int]:
         """Return how many more attempts exclusive (False) and shared (True) executors can take.
@@ -116,25 +129,38 @@ class Pool:
         """Tell whether an attempt may share its executor with others."""
         return bool(held.claim.shared) and self.tasks.get(held.claim.task, False)
 
-    def give(self, held: Held) -> bool:
-        """Hand an attempt to the executor with the least to do; False when none can take it."""
+    def give(self, waiting: deque[Held]) -> None:
+        """Hand out what waits, each to the executor with the least to do; the rest stays."""
+        space = {child: self._space(child) for child in self.children}
+        now = time.monotonic()
+        for _ in range(len(waiting)):
+            held = waiting.popleft()
+            if not self._give(held, space, now):
+                waiting.append(held)
+
+    def _give(self, held: Held, space: dict[Child, int], now: float) -> bool:
         shared = self.shares(held)
-        fit = [c for c in self.children if c.shared == shared and self._space(c)]
+        task = held.claim.task
+        fit = [
+            c for c, room in space.items() if room > 0 and c.shared == shared and task in c.tasks
+        ]
         if not fit:
             return False
-        child = min(fit, key=lambda c: len(c.outstanding))
+        child = min(fit, key=_load) if len(fit) > 1 else fit[0]
         idle = shared or not child.outstanding
         if not child.start(held):
-            return False
+            space[child] = 0
+            return self._give(held, space, now)
+        space[child] -= 1
         if idle:
-            held.started = time.monotonic()
+            held.started = now
         return True
 
     def take_back_stalled(self, now: float) -> list[Held]:
-        """Take back what waits behind an attempt that turned out to be long."""
+        """Take back what waits behind an attempt that turned out to be long, or is paused."""
         back: list[Held] = []
         for child in self.children:
-            if len(child.outstanding) > 1 and _is_stalled(child, now):
+            if len(child.outstanding) > 1 and (child.paused or _is_stalled(child, now)):
                 back += child.take_back()
         return back
 
@@ -164,7 +190,7 @@ class Pool:
 
     def _space(self, child: Child) -> int:
         """Return how many more attempts an executor can take."""
-        if not child.ready or child.retired or child.hung_up_at is not None:
+        if not child.ready or child.retired or child.paused or child.hung_up_at is not None:
             return 0
         if child.shared:
             return self._settings.worker.async_slots - len(child.outstanding)
@@ -186,15 +212,28 @@ class Pool:
             store=self._settings.store.url,
             worker_id=self._worker_id,
             spool=str(self._spool),
-            number=self._number,
             shared=shared,
+            group=self._place.make(self._worker_id, self._number),
         )
         self._number += 1
-        child = Child(setup)
+        try:
+            child = Child(setup)
+        except OSError as error:  # no room for one more process, or no descriptor
+            self._emptied.append(setup.group)
+            self._put_off_starts()
+            emit(DutyFailed("executors", f"{type(error).__name__}: {error}"))
+            return
         self.children.append(child)
         self.known_pids.add(child.pid)
+        self._pump.add(child)
         self._waiter.watch(child.line, lambda: self._hear(child))
         self._waiter.watch(child.pidfd, lambda: self._bury(child))
+
+    def _put_off_starts(self) -> None:
+        """Let a while pass after a start that failed, and a longer one after the next."""
+        self._failed_starts += 1
+        backoff = min(_LONGEST_BACKOFF, 2.0 ** (self._failed_starts - 1))
+        self._next_start = time.monotonic() + backoff
 
     def _hear(self, child: Child) -> None:
         for report in child.reports():
@@ -206,9 +245,12 @@ class Pool:
                 case Hello():
                     child.ready = self._grown = True
                     self._failed_starts = 0
-                    self._learn(report)
+                    self._learn(child, report)
                 case Unready():
                     self.unready = report
+                case Leaving():
+                    child.retired = True
+                    emit(ExecutorLeft(child.pid, report.reason))
         if child.hung_up_at is not None:
             self._waiter.forget(child.line)
 
@@ -220,12 +262,18 @@ class Pool:
         child.retired = True
         child.kill()
 
-    def _learn(self, hello: Hello) -> None:
-        self.tasks = hello.tasks
+    def _learn(self, child: Child, hello: Hello) -> None:
+        child.tasks = hello.tasks
         self.app_store = hello.store
-        for child in self.children:
-            if child.shared and not child.retired and not self._needs_shared():
-                child.release()
+        self._count_tasks()
+        for other in self.children:
+            if other.shared and not other.retired and not self._needs_shared():
+                other.release()
+
+    def _count_tasks(self) -> None:
+        """Note what some executor can carry out: code that changes reaches the new ones first."""
+        ready = [child.tasks for child in self.children if child.ready and not child.retired]
+        self.tasks = dict(ChainMap(*reversed(ready))) or self.tasks
 
     def _take_done(self, child: Child, done: Done) -> None:
         held = child.settle(done)
@@ -234,7 +282,7 @@ class Pool:
         self._pace += _SMOOTHING * (done.wall - self._pace)
         if not child.shared and child.outstanding:
             child.outstanding[0].started = time.monotonic()
-        self._ends.done(held, done)
+        self._ends.done(child, held, done)
 
     def _bury(self, child: Child) -> None:
         """See to the death of an executor: what it said, what it had, what it left."""
@@ -245,27 +293,63 @@ class Pool:
         waiting = child.take_back()
         lost = list(child.outstanding)
         self._waiter.forget(child.pidfd)
+        self._pump.forget(child)
         self.children.remove(child)
+        self._count_tasks()
         self.known_pids.discard(child.pid)
         end = child.bury()
-        self._bury_orphans()
-        rescue_sheets(self._spool, child.number)
+        self._bury_orphans(within=_BURIAL_SECONDS)
         if not child.ready:
-            self._failed_starts += 1
-            backoff = min(_LONGEST_BACKOFF, 2.0 ** (self._failed_starts - 1))
-            self._next_start = time.monotonic() + backoff
+            self._put_off_starts()
         if not child.retired:
             emit(ExecutorDied(child.pid, str(end)))
         self._ends.died(child, end, waiting, lost)
+        self._emptied.append(child.group)
 
-    def _bury_orphans(self) -> None:
-        """End what dead executors left: as subreaper, the supervisor inherits it."""
-        me = os.getpid()
-        while orphans := [pid for pid in proc.children(me) if pid not in self.known_pids]:
-            for pid in orphans:
-                proc.kill_tree(pid, with_root=True)
-                with suppress(ChildProcessError):
-                    os.waitpid(pid, 0)
+    def _bury_orphans(self, within: float) -> None:
+        """End what dead executors left: as subreaper, the supervisor inherits it.
+
+        As the first process of a container it inherits what others left, too: that is only buried.
+        What is of another user, or hung in the kernel, does not end in time; `fill` looks again.
+        """
+        deadline = time.monotonic() + within
+        seen: set[int] = set()
+        stayed, self._staying = self._staying, set()
+        while new := set(proc.children(os.getpid())) - self.known_pids - seen:
+            seen |= new
+            for pid in new:
+                if pid in stayed:
+                    proc.kill_all([pid])  # it may have changed its user since
+                elif not _is_first() or proc.has_marks(pid, {proc.MARKER: self._worker_id}):
+                    proc.kill_tree(pid, with_root=True)
+                    _wait_for_end(pid, deadline)
+                else:
+                    _has_ended(pid)
+                    continue
+                if not _has_ended(pid):
+                    self._staying.add(pid)
+
+
+def _has_ended(pid: int) -> bool:
+    """Bury a child process if it has ended, and tell whether it is gone."""
+    with suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG) != (0, 0)
+    return True
+
+
+def _wait_for_end(pid: int, deadline: float) -> None:
+    """Wait for a child process that was killed; no longer than until a monotonic time."""
+    while proc.start_time(pid) and time.monotonic() < deadline and not proc.is_out_of_reach(pid):
+        time.sleep(_TRY_AGAIN)
+
+
+def _is_first() -> bool:
+    """Tell whether this is process number 1, of a container most probably."""
+    return os.getpid() == 1
+
+
+def _load(child: Child) -> int:
+    return len(child.outstanding)
 
 
 def _is_stalled(child: Child, now: float) -> bool:

@@ -16,11 +16,13 @@ import msgspec
 
 from holdfast.core.models import Progress
 from holdfast.core.verdict import Raised
+from holdfast.worker.cgroup import Group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LARGEST_START = 60_000  # bytes; larger arguments go through a file
+LARGEST_FRAME = 16 << 20  # bytes; nothing that is sent comes near
 _LENGTH = struct.Struct("<I")
 
 
@@ -31,8 +33,8 @@ class Setup(msgspec.Struct, frozen=True):
     store: str  # URL; an app that names no other enqueues to it
     worker_id: str
     spool: str  # the worker's folder in the spool
-    number: int  # of the executor within the worker
     shared: bool  # several async attempts at once, instead of one at a time
+    group: Group = Group()  # the cgroup it is in
 
 
 class Start(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -43,6 +45,7 @@ class Start(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     task: str
     arguments: str  # JSON; "" when it is in `file`
     file: str = ""
+    memory: int = 0  # bytes that all its processes may hold; 0: no limit
 
 
 class Stop(msgspec.Struct, frozen=True, array_like=True):
@@ -53,21 +56,21 @@ class Stop(msgspec.Struct, frozen=True, array_like=True):
     why: str
 
 
-class Hello(msgspec.Struct, frozen=True, tag=True):
+class Hello(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Say that an executor is ready, which tasks its app has, and which store it enqueues to."""
 
     tasks: dict[str, bool]  # name -> whether executors may share it
     store: str
 
 
-class Unready(msgspec.Struct, frozen=True, tag=True):
+class Unready(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Say why an executor cannot load the app."""
 
     problem: str
     traceback: str
 
 
-class Said(msgspec.Struct, frozen=True, tag=True):
+class Said(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Pass on what a task says of its progress."""
 
     run_id: str
@@ -75,7 +78,13 @@ class Said(msgspec.Struct, frozen=True, tag=True):
     progress: Progress
 
 
-class Done(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+class Leaving(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Say that an executor ends by itself, unharmed, and why; another one is to take its place."""
+
+    reason: str
+
+
+class Done(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Tell how an attempt ended, when its executor lived to tell."""
 
     run_id: str
@@ -92,10 +101,13 @@ class Done(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     start_failed: str = ""
     peak_rss: int | None = None  # bytes, of the command's largest process
     stopped_processes: int = 0
+    pid: int = 0  # of the command
+    lingered: float = 0.0  # seconds that other processes outlived the command
+    oom_kills: int = 0  # by the kernel for the memory limit
     stack: str = ""  # where the code stood when it was asked to stop
 
 
-Report = Hello | Unready | Said | Done
+Report = Hello | Unready | Said | Leaving | Done
 
 encode = msgspec.msgpack.Encoder().encode
 decode_setup = msgspec.msgpack.Decoder(Setup).decode
@@ -116,13 +128,15 @@ class Frames:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the messages that are complete by now."""
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
+        """Yield the messages that are complete by now; raises DecodeError for what is none."""
         buffer = self._buffer
         buffer += data
         at = 0
         while len(buffer) - at >= _LENGTH.size:
             (size,) = _LENGTH.unpack_from(buffer, at)
+            if size > LARGEST_FRAME:
+                raise msgspec.DecodeError
             end = at + _LENGTH.size + size
             if end > len(buffer):
                 break
@@ -139,5 +153,10 @@ def decode_report(body: bytes) -> Report:
 def socket_pairs() -> tuple[socket.socket, socket.socket, socket.socket, socket.socket]:
     """Return (work to send, work to take, line of the supervisor, line of the executor)."""
     work_send, work_take = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    line_here, line_there = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        line_here, line_there = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError:
+        work_send.close()
+        work_take.close()
+        raise
     return work_send, work_take, line_here, line_there

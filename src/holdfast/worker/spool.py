@@ -4,43 +4,59 @@
 
     spool/<worker>/<run>.<attempt>/0.rec    records of Python output, one write(2) each
                                    1.out    standard output of a command or of C code
-                                   2.err    standard error of the same
-                                   end      nobody writes any more: written by the supervisor
-    spool/<worker>/<n>.out, <n>.err         blank sheets: see `Sheets`
-    spool/<worker>/<n>.now                  whose sheets those of executor n are
+                                   2.err    standard error of the same: see `Output`
+                                   shipped  how much of the files above is stored
+                                   holes    what the shipper could not read: see `Tail`
+                                   gone     the task has removed what was here
+                                   cut      what was on its way here is lost
+                                   secrets  values that the attempt has named, a line each
+
+The supervisor marks a folder that nobody writes to any more with the sticky bit of its mode: no
+other mark can be set on a disk without a free block or inode. An executor whose supervisor has
+died marks with the set-group-ID bit that all that its attempt wrote is there.
 """
 
 from __future__ import annotations
 
-import fcntl
-import mmap
+import errno
 import os
 import re
-import shutil
+import stat
 import struct
 import time
 from contextlib import suppress
-from functools import cached_property
+from functools import partial
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING
 
-from holdfast.core.ids import RunId, is_id
+from holdfast.core.ids import RunId
+from holdfast.core.lazy import lazy
 from holdfast.core.models import Lease, Stream
+from holdfast.worker.disk import LOOK_FOR_ROOM, lacks_room, when_there_is_room
+from holdfast.worker.plain import (
+    open_plain,
+    remove,
+    set_mode,
+    size_of,
+    write_plain,
+)
+from holdfast.worker.secrets import SECRETS, note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-RECORDS, OUT, ERR, END = "0.rec", "1.out", "2.err", "end"
-LOCK = "lock"
+RECORDS, OUT, ERR = "0.rec", "1.out", "2.err"
+SHIPPED, GONE, CUT = "shipped", "gone", "cut"
 SOURCES = ((0, RECORDS), (1, OUT), (2, ERR))
 MAGIC = b"\xf5\xfa"  # no UTF-8 text holds it: the end of a file can be read without its start
 HEADER = struct.Struct("<2sBIQ")  # magic, stream, length of the text, microseconds since 1970
 LONGEST_RECORD = 32_768  # bytes; a longer text becomes several records
+_STREAMS = frozenset(map(int, Stream))
+_LATEST = 1 << 62  # microseconds: what a database can hold
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-_NAME = re.compile(r"([0-9a-f-]{36})\.(\d+)")
-_TAIL = 16_384  # bytes looked at for the last lines
-_OWNER_BYTES = 64
-_PRIVATE = 0o600  # output may hold secrets
+_NAME = re.compile(r"([0-9a-f-]{36})\.([0-9]{1,9})")
+FOLDER = 0o700  # mode: output may hold secrets
 
 
 def folder_of(spool: Path, lease: Lease) -> Path:
@@ -56,11 +72,24 @@ def lease_of(name: str) -> Lease | None:
 
 def leases_in(spool: Path) -> Iterator[Lease]:
     """Yield the attempts that have a folder."""
-    with suppress(FileNotFoundError):
-        for name in os.listdir(spool):
-            lease = lease_of(name)
-            if lease is not None:
+    with suppress(FileNotFoundError), os.scandir(spool) as entries:
+        for entry in entries:
+            lease = lease_of(entry.name)
+            if lease is not None and entry.is_dir(follow_symlinks=False):
                 yield lease
+
+
+def is_record(data: bytes, at: int = 0) -> bool:
+    """Tell whether a record may begin here, as far as its header is there.
+
+    A task can write to its own record file what it likes; only what we would have written counts.
+    """
+    if not data.startswith(MAGIC, at):
+        return MAGIC.startswith(data[at:])
+    if len(data) < at + HEADER.size:
+        return len(data) < at + 3 or data[at + 2] in _STREAMS
+    _, stream, length, time = HEADER.unpack_from(data, at)
+    return stream in _STREAMS and length <= LONGEST_RECORD and time < _LATEST
 
 
 class SpoolClosed(ValueError):
@@ -71,16 +100,25 @@ class SpoolClosed(ValueError):
 
 
 class AttemptSpool:
-    """Write the output of one attempt; the folder is made with the first byte."""
+    """Write the output of one attempt; the folder is made with the first byte.
 
-    def __init__(self, spool: Path, lease: Lease) -> None:
+    Where the disk is full, or nearly, writing waits until there is room: a line is late then,
+    not lost.
+    """
+
+    def __init__(
+        self, spool: Path, lease: Lease, held_back: Callable[[], bool] = lambda: False
+    ) -> None:
         self._spool = spool
         self.lease = lease
+        self._held_back = held_back
         self._records: int | None = None
+        self._lock = RLock()  # no record may come into one that waits for room in its middle
+        self._waiting = False  # for room, with a record in hand
         self.used = False
         self.closed = False
 
-    @cached_property
+    @lazy
     def folder(self) -> Path:
         """Return the folder of the attempt; it need not be there yet."""
         return folder_of(self._spool, self.lease)
@@ -98,25 +136,29 @@ class AttemptSpool:
 
     def write(self, stream: Stream, data: bytes) -> None:
         """Append one record in one system call: whatever dies afterwards, it is there."""
-        records = self.begin()
+        self.begin()
         for at in range(0, len(data), LONGEST_RECORD):
+            while self._held_back() and not self.closed:
+                time.sleep(LOOK_FOR_ROOM)
             part = data[at : at + LONGEST_RECORD]
             record = HEADER.pack(MAGIC, stream, len(part), time.time_ns() // 1000) + part
-            written = os.write(records, record)
-            while written < len(record):  # a full disk takes a part; the rest follows or raises
-                written += os.write(records, record[written:])
+            with self._lock:
+                written = 0 if self._waiting else _write(self.begin(), record)
+                if written < len(record):
+                    self._write_rest(record, written)
 
     def open(self, name: str) -> int:
         """Open a file of the folder for appending and return its descriptor."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.used = True
-        return os.open(self.folder / name, _APPEND, _PRIVATE)
+        return when_there_is_room(partial(self._open, name))
 
-    def adopt(self, sheet: Path, name: str) -> None:
-        """Take a written sheet as a file of the folder."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.used = True
-        sheet.rename(self.folder / name)
+    def name_secret(self, value: str) -> None:
+        """Have a value masked from now on: the shipper finds it here before what comes next."""
+        descriptor, line = self.open(SECRETS), note(value)
+        try:
+            while line := line[_write(descriptor, line) :]:
+                time.sleep(LOOK_FOR_ROOM)
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Close the record file: what is still written is not the attempt's any more."""
@@ -125,155 +167,76 @@ class AttemptSpool:
             os.close(self._records)
             self._records = None
 
+    def forked(self) -> None:
+        """Learn that this is a forked child: the thread that waited for room is not in it."""
+        self._waiting = False
+        self._lock = RLock()
 
-class Sheets:
-    """Catch what bypasses Python's streams: descriptors 1 and 2 of an exclusive executor.
+    def _open(self, name: str) -> int:
+        if self.closed:
+            raise SpoolClosed
+        self.folder.mkdir(mode=FOLDER, parents=True, exist_ok=True)
+        self.used = True
+        return open_plain(self.folder / name, _APPEND)
 
-    They point to two blank files. An attempt that leaves them blank costs two fstat calls. One
-    that writes on them gets them: the file moves into its folder, where the shipper finds it,
-    and the next attempt finds blank ones. Whose they are now stands in a page of shared memory,
-    a file that outlives the executor, whatever kills it.
-    """
-
-    def __init__(self, spool: Path, number: int) -> None:
-        self._files = {1: (spool / f"{number}.out", OUT), 2: (spool / f"{number}.err", ERR)}
-        self._taken: set[int] = set()
-        with (spool / f"{number}.now").open("w+b") as file:
-            file.truncate(_OWNER_BYTES)
-            self._owner = mmap.mmap(file.fileno(), _OWNER_BYTES)
-        for descriptor in self._files:
-            self._lay(descriptor)
-
-    def _lay(self, descriptor: int) -> None:
-        path, _ = self._files[descriptor]
-        blank = os.open(path, _APPEND, _PRIVATE)
-        if blank == descriptor:  # it was closed, and so the lowest one that is free
-            os.set_inheritable(descriptor, True)  # noqa: FBT003 - it takes no names
-            return
-        os.dup2(blank, descriptor, inheritable=True)
-        os.close(blank)
-
-    def belong_to(self, lease: Lease) -> None:
-        """Note whose the sheets are from now on."""
-        self._owner[:] = f"{lease.run_id}.{lease.attempt}".ljust(_OWNER_BYTES).encode()
-
-    def give(self, spool: AttemptSpool) -> None:
-        """Move sheets that were written on into the folder of the attempt; writing goes on."""
-        for descriptor, (path, name) in self._files.items():
-            if descriptor not in self._taken and self._is_written(descriptor):
-                spool.adopt(path, name)
-                self._taken.add(descriptor)
-
-    def _is_written(self, descriptor: int) -> bool:
+    def _write_rest(self, record: bytes, written: int) -> None:
+        """Append the rest of a record once there is room, before anything else is appended."""
+        waiting, self._waiting = self._waiting, True
         try:
-            return os.fstat(descriptor).st_size > 0
-        except OSError:  # user code has closed it
-            self._lay(descriptor)
-            return False
+            while written < len(record):
+                time.sleep(LOOK_FOR_ROOM)
+                written += _write(self.begin(), record[written:])
+        except BaseException:  # it was asked to stop: what it never finished is nobody's line
+            if self._records is not None:
+                os.ftruncate(self._records, os.fstat(self._records).st_size - written)
+            raise
+        finally:
+            self._waiting = waiting
 
-    def renew(self) -> None:
-        """Lay blank sheets where the attempt took them."""
-        for descriptor in self._taken:
-            self._lay(descriptor)
-        self._taken.clear()
 
-
-def rescue_sheets(spool: Path, number: int) -> None:
-    """Give what a dead executor left on its sheets to the attempt it died under."""
-    now = spool / f"{number}.now"
+def _write(descriptor: int, data: bytes) -> int:
+    """Append what there is room for and return how much that was."""
     try:
-        lease = lease_of(now.read_text().strip("\0 "))
-    except FileNotFoundError:
-        return  # a shared executor, or one that never got so far
-    for suffix, name in ((".out", OUT), (".err", ERR)):
-        path = spool / f"{number}{suffix}"
-        with suppress(FileNotFoundError):
-            if path.stat().st_size and lease is not None:
-                AttemptSpool(spool, lease).adopt(path, name)
-            else:
-                path.unlink()
-    now.unlink()
-
-
-def found(spool: Path, store: str) -> int:
-    """Make a worker's folder, name its store in it, and return the descriptor of its lock."""
-    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (spool / LOCK).write_text(store)
-    lock = own(spool)
-    assert lock is not None, "the folder of a new worker has one owner"
-    return lock
-
-
-def is_left_by(store: str, spool: Path) -> bool:
-    """Tell whether a folder is that of a worker of a store, and nothing else of the same name."""
-    try:
-        return is_id(spool.name) and (spool / LOCK).read_text() == store
-    except OSError:
-        return False
-
-
-def own(spool: Path) -> int | None:
-    """Take a worker's folder and return the descriptor of its lock.
-
-    The lock is held as long as the descriptor is open, so that it ends with its process. None
-    when another process has it: the folder's worker lives, or somebody else took it over.
-    """
-    lock = os.open(spool / LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
-
-
-def adopt(spool: Path, left: Path) -> list[Lease]:
-    """Take over the folder that a dead worker on this host left; return whose logs were there.
-
-    None of its processes may be alive any more, and the caller must own it.
-    """
-    for now in left.glob("*.now"):
-        rescue_sheets(left, int(now.stem))
-    leases = list(leases_in(left))
-    for lease in leases:
-        mark_end(left, lease)
-        folder_of(left, lease).rename(folder_of(spool, lease))
-    shutil.rmtree(left, ignore_errors=True)
-    return leases
+        return os.write(descriptor, data)
+    except OSError as error:
+        if lacks_room(error):
+            return 0
+        raise
 
 
 def mark_end(spool: Path, lease: Lease) -> bool:
     """Say that nobody writes to an attempt's folder any more; False when it has none."""
-    try:
-        os.close(os.open(folder_of(spool, lease) / END, _APPEND, _PRIVATE))
-    except FileNotFoundError:
-        return False
-    return True
+    return set_mode(folder_of(spool, lease), stat.S_ISVTX | FOLDER)
 
 
-def last_lines(spool: Path, lease: Lease, count: int = 5) -> list[str]:
-    """Return the last lines of each file of an attempt, the file written last at the end."""
+def mark_whole(spool: Path, lease: Lease) -> None:
+    """Say that all that an attempt wrote is in its folder, though its supervisor is dead."""
+    set_mode(folder_of(spool, lease), stat.S_ISGID | FOLDER)
+
+
+def note_cut(spool: Path, lease: Lease) -> None:
+    """Note that the end of a log may be missing, if nobody can have saved what was on its way.
+
+    Raises OSError on a full disk; it is to be tried again.
+    """
     folder = folder_of(spool, lease)
-    files = [folder / name for _, name in SOURCES if (folder / name).exists()]
-    if not files:
-        return []
-    files.sort(key=lambda file: file.stat().st_mtime_ns)
-    return [line for file in files for line in _last_lines_of(file, count)]
+    is_sure = folder.lstat().st_mode & (stat.S_ISGID | stat.S_ISVTX)
+    if not is_sure and (size_of(folder / OUT) or size_of(folder / ERR)):
+        write_plain(folder / CUT, b"")
 
 
-def _last_lines_of(path: Path, count: int) -> list[str]:
-    with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
-        data = file.read()
-    if path.name == RECORDS:
-        data = b"".join(_texts(data))
-    return [line.decode(errors="replace")[:500] for line in data.splitlines()[-count:]]
+def replace_removed(spool: Path, lease: Lease) -> None:
+    """Make a folder that says that a task has removed the one that was here."""
+    folder = folder_of(spool, lease)
+    remove(folder)
+    folder.mkdir(mode=FOLDER)
+    write_plain(folder / GONE, b"")
+    mark_end(spool, lease)
 
 
-def _texts(records: bytes) -> Iterator[bytes]:
-    at = records.find(MAGIC)
-    while 0 <= at <= len(records) - HEADER.size:
-        _, _, length, _ = HEADER.unpack_from(records, at)
-        start = at + HEADER.size
-        yield records[start : start + length]
-        at = records.find(MAGIC, start + length)
+def has_end(folder: Path) -> bool:
+    """Tell whether the folder of an attempt is marked; raises OSError without one."""
+    mode = folder.lstat().st_mode
+    if not stat.S_ISDIR(mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    return bool(mode & stat.S_ISVTX)
