@@ -24,6 +24,7 @@ from bench.process import (
     wait_until,
 )
 from bench.servers import SERVERS
+from bench.servers.server import CopyingServer
 from bench.witness import Witness
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ class Ring:
 
     def _make_full(self, contestant: Contestant, store: Path, count: int) -> None:
         server = self.server_of(contestant)
-        if server and not server.copies:
+        if server and not isinstance(server, CopyingServer):
             self._make(contestant, store)
             self._fill(contestant, store, count)
             return

@@ -40,7 +40,7 @@ async def _prepare() -> None:
 
 def enqueue() -> None:
     """Enqueue one job; it is committed by itself."""
-    app.sync_push(noop)
+    app.sync_push(noop.job)
 
 
 def enqueue_many(count: int) -> None:

@@ -6,7 +6,7 @@ import subprocess
 from signal import SIGINT
 from typing import TYPE_CHECKING, Any
 
-from bench.servers.server import Server, as_user, give, program
+from bench.servers.server import CopyingServer, as_user, give, program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ SETTINGS = {
 FOLDER = "/usr/lib/postgresql/*/bin"  # Debian keeps it out of the PATH
 
 
-class PostgresServer(Server):
+class PostgresServer(CopyingServer):
     """A server of its own, with `fsync` and `synchronous_commit` on as they come."""
 
     name = "PostgreSQL"

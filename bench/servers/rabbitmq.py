@@ -20,7 +20,6 @@ class RabbitServer(Server):
     """A node of its own, with a port mapper of its own, that no other node can find."""
 
     name = "RabbitMQ"
-    copies = False
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

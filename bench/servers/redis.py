@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench.servers.server import Server, program
+from bench.servers.server import CopyingServer, program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,7 +13,7 @@ DATABASES = 64
 AT_ONCE = 1000  # keys copied in one round trip
 
 
-class RedisServer(Server):
+class RedisServer(CopyingServer):
     """A server of its own: no append-only file and snapshots now and then, as it comes."""
 
     name = "Redis"

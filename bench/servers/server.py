@@ -21,11 +21,10 @@ NOBODYS_OWN = 0o011  # others may pass a folder on their way, and see nothing in
 
 
 class Server(ABC):
-    """One server process; `stores` on it are made, copied and dropped by name."""
+    """One server process; `stores` on it are made and dropped by name."""
 
     name = ""
     stop_signal = signal.SIGTERM
-    copies = True  # whether a full store can be copied; else each is filled anew
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,10 +40,6 @@ class Server(ABC):
     @abstractmethod
     def make(self, store: str) -> None:
         """Make an empty store."""
-
-    @abstractmethod
-    def copy(self, full: str, store: str) -> None:
-        """Make a store that holds what another does."""
 
     def settle(self, store: str) -> None:  # noqa: B027 - most have nothing to do
         """Do what follows when a store was filled, and would disturb the first measure else."""
@@ -88,6 +83,14 @@ class Server(ABC):
     @abstractmethod
     def _answers(self) -> bool:
         """Tell whether it takes connections."""
+
+
+class CopyingServer(Server):
+    """A server that can copy a full store; on others each is filled anew."""
+
+    @abstractmethod
+    def copy(self, full: str, store: str) -> None:
+        """Make a store that holds what another does."""
 
 
 def free_port() -> int:
