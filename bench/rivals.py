@@ -23,6 +23,11 @@ def _main(module: str, function: str, *arguments: str) -> Argv:
     return python("-c", script, *arguments)
 
 
+def _holdfast(workers: int, executors: int) -> list[Argv]:
+    (argv,) = HOLDFAST.setups["as it comes"]
+    return [[*argv, "--executors", str(executors)]] * workers
+
+
 def _pgqueuer(workers: int, batch: int) -> list[Argv]:
     return [python("-m", "bench.players.pgqueuer_app", str(batch))] * workers
 
@@ -73,7 +78,7 @@ HOLDFAST_POSTGRES = Contestant(
     player=HOLDFAST.player,
     durability=f"{SYNCED}; a run is kept until its outcome is stored",
     isolation=HOLDFAST.isolation,
-    setups={**HOLDFAST.setups, "2 workers": 2 * HOLDFAST.setups["as it comes"]},
+    setups={**HOLDFAST.setups, "2 workers, 1 executor each": _holdfast(2, 1)},
     environment={
         "HOLDFAST_STORE": "{url}",
         "HOLDFAST_WORKER_SPOOL": "{store}/spool",
