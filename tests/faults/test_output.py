@@ -180,13 +180,13 @@ def test_a_writer_waits_while_nobody_moves(output, tmp_path):
 
 
 def counting(tasks, way, witness):
-    """Enqueue a run that writes numbered lines to a descriptor until there is a file `go`."""
-    if way == "fd":
-        return tasks.count_lines.enqueue("fd", witness, "go")
+    """Enqueue a run that writes numbered lines until there is a file `go`."""
+    if way != "command":
+        return tasks.count_lines.enqueue(way, witness, "go")
     return tasks.app.find_task("count_lines").enqueue(witness=witness, until="go")
 
 
-@pytest.mark.parametrize("way", ["fd", "command"])
+@pytest.mark.parametrize("way", ["print", "fd", "command"])
 def test_a_log_whose_worker_and_executor_were_killed_at_once_says_that_its_end_may_be_missing(
     worker, tasks, store, way
 ):

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from torture import findings as f
 from torture.book import ended_itself
-from torture.history import EndDump, Invoke, Ok
+from torture.history import EndDump, Invoke, Mark, Ok
 from torture.lines import line_of, read_line
 from torture.of_logs import CUT
 from torture.planting import caught_as
@@ -161,9 +161,7 @@ def lose_more_than_a_pipe_holds(s):
     if found is None:
         return False
     run, attempt = found
-    mark = next(m for m in s.history.witness if (m.run, m.what) == (run.run, "line"))
-    change = {"attempt": attempt.attempt, "pen": "fd", "line": 2000}
-    s.history.witness.append(replace(mark, **change))
+    s.history.witness.append(Mark(run.run, attempt.attempt, "line", pen="fd", line=2000))
     return True
 
 
@@ -173,9 +171,7 @@ def lose_a_record_to_a_kill_that_takes_pipes(s):
     if found is None:
         return False
     run, attempt = found
-    mark = next(m for m in s.history.witness if (m.run, m.what) == (run.run, "line"))
-    change = {"attempt": attempt.attempt, "pen": "print", "line": 1 + mark.line * 10}
-    s.history.witness.append(replace(mark, **change))
+    s.history.witness.append(Mark(run.run, attempt.attempt, "line", pen="print", line=10_000))
     return True
 
 

@@ -249,6 +249,15 @@ def quarantine_too_late(s):
     return True
 
 
+@caught_as(f.CountedWrongly)
+def give_up_under_too_few_lost_workers(s):
+    run = s.run(lambda run: run.state == "quarantined" and s.untouched(run))
+    if run is None:
+        return False
+    attempts = tuple(replace(attempt, outcome="lost") for attempt in run.attempts)
+    return s.set_run(run, crashes=0, attempts=attempts)
+
+
 @caught_as(f.EndNotReached)
 def end_what_never_came_to_its_end(s):
     found = s.attempt(_own)

@@ -295,7 +295,7 @@ class World:
         kind = self.dice.choice(["blackout", "orphan commands"])
         self.fault(kind, processes=(process_of(worker),))
         for execution in [e for e in self.executions if e.worker == worker]:
-            execution.cut = CUT if any(execution.counts[pen] for pen in PIPED) else None
+            execution.cut = CUT if any(execution.counts.values()) else None
             for pen in PIPED:
                 if execution.cut and pen in execution.run.plan.pens:
                     last = execution.counts[pen] + self.dice.randrange(200)

@@ -13,6 +13,7 @@ _FITTING = {
     "quarantined": {"crashed", "lost"},
     "cancelled": {"", "failed", "timed_out", "crashed", "lost", "cancelled", "released", "snoozed"},
 }
+MOST_LOST = 10  # workers that may die under a run
 _CONTENT = ("task", "arguments", "dedupe_key", "concurrency_key")
 _NOT_FOUND = "RunNotFound"
 
@@ -96,8 +97,14 @@ def _end(story, run):
     if run.state == "cancelled":
         if not any(op.may_have_happened for op in story.of("cancel")):
             yield f.CancelledByNobody(run.run)
-    elif run.state not in story.plan.ends:
+    elif run.state not in story.plan.ends and not _is_given_up_as_lost(run):
         yield f.EndNotPlanned(run.run, run.state, story.plan.ends)
+
+
+def _is_given_up_as_lost(run):
+    """Its workers died under it so often that it may be what kills them."""
+    last = run.attempts[-1].outcome if run.attempts else ""
+    return run.state == "quarantined" and last == "lost"
 
 
 def _last_outcome(story, run):
@@ -125,6 +132,9 @@ def _budgets(story, run):
     plan = story.plan
     if run.state == "failed" and failures != plan.retries + 1:
         yield f.CountedWrongly(run.run, "failures until given up", failures, plan.retries + 1)
+    lost = outcomes.count("lost")
+    if _is_given_up_as_lost(run) and lost != MOST_LOST + 1:
+        yield f.CountedWrongly(run.run, "lost workers until given up", lost, MOST_LOST + 1)
     given_up = run.state == "quarantined" and outcomes and outcomes[-1] == "crashed"
     if given_up and run.crashes != plan.crashes + 1:
         yield f.CountedWrongly(run.run, "crashes until given up", run.crashes, plan.crashes + 1)

@@ -185,7 +185,9 @@ class Executor:
             with suppress(OSError):  # a sick disk; it goes with the folder of the worker
                 path.unlink()
         lease = Lease(RunId(start.run_id), start.attempt)
-        spool = AttemptSpool(self.spool, lease, self.output.is_held_back)
+        spool = AttemptSpool(
+            self.spool, lease, self.output.is_held_back, piped=not self.setup.shared
+        )
         attempt = Attempt(start, spool, self.output, self.line.send, cpu_before)
         self.attempts[lease] = attempt
         attempt.stop_asked = attempt.stop_asked or self._early.pop(lease, None)

@@ -38,7 +38,6 @@ from holdfast.worker.plain import (
     open_plain,
     remove,
     set_mode,
-    size_of,
     write_plain,
 )
 from holdfast.worker.secrets import SECRETS, note
@@ -107,9 +106,15 @@ class AttemptSpool:
     """
 
     def __init__(
-        self, spool: Path, lease: Lease, held_back: Callable[[], bool] = lambda: False
+        self,
+        spool: Path,
+        lease: Lease,
+        held_back: Callable[[], bool] = lambda: False,
+        *,
+        piped: bool = True,
     ) -> None:
         self._spool = spool
+        self._piped = piped  # whether it has pipes, in which something may be on its way here
         self.lease = lease
         self._held_back = held_back
         self._records: int | None = None
@@ -176,6 +181,8 @@ class AttemptSpool:
         if self.closed:
             raise SpoolClosed
         self.folder.mkdir(mode=FOLDER, parents=True, exist_ok=True)
+        if not (self._piped or self.used):
+            mark_whole(self._spool, self.lease)
         self.used = True
         return open_plain(self.folder / name, _APPEND)
 
@@ -217,11 +224,10 @@ def mark_whole(spool: Path, lease: Lease) -> None:
 def note_cut(spool: Path, lease: Lease) -> None:
     """Note that the end of a log may be missing, if nobody can have saved what was on its way.
 
-    Raises OSError on a full disk; it is to be tried again.
+    Whether anything was, nobody can tell. Raises OSError on a full disk; it is to be tried again.
     """
     folder = folder_of(spool, lease)
-    is_sure = folder.lstat().st_mode & (stat.S_ISGID | stat.S_ISVTX)
-    if not is_sure and (size_of(folder / OUT) or size_of(folder / ERR)):
+    if not folder.lstat().st_mode & (stat.S_ISGID | stat.S_ISVTX):
         write_plain(folder / CUT, b"")
 
 

@@ -153,8 +153,8 @@ class Tail:
             sentences.append("The task has removed its log from the spool before it was stored.")
         if (self.folder / CUT).exists():
             sentences.append(
-                "Its worker and its executor were killed in one moment: of its last output, up to "
-                "64 KiB on each stream may be missing."
+                "Its worker and its executor were killed in one moment: of what commands or C code "
+                "wrote last, up to 64 KiB on each stream may be missing."
             )
         if self._planted:
             names = " and ".join(sorted(self._planted))
