@@ -158,13 +158,22 @@ class Database:
         self._queries |= {name: self.dialect.adapt(text) for name, text in statements.items()}
 
     def write_alone(self, query: str, values: Values, patience: Patience) -> None:
-        """Carry out one repeatable statement, a transaction by itself, as `write` does."""
+        """Carry out one statement, a transaction by itself, as `write` does."""
+        self._alone(query, values, patience)
+
+    def ask_alone(self, query: str, values: Values) -> list[Row]:
+        """Do the same and return its rows; it is not repeatable."""
+        values["now"] = self.now()
+        rows: list[Row] = self._alone(query, values, self.patience()).fetchall()
+        return rows
+
+    def _alone(self, query: str, values: Values, patience: Patience) -> Any:
         text, bind, _ = self._queries[query]
         while True:
             line = None
             try:
                 line = self._connections.acquire()
-                line.connection.execute(text, bind(values))
+                cursor = line.connection.execute(text, bind(values))
             except BaseException as error:
                 reached = line is not None
                 if line is not None:
@@ -173,7 +182,7 @@ class Database:
                     raise
             else:
                 self._connections.release(line)
-                return
+                return cursor
 
     def read(self, work: Callable[[Tx], T]) -> T:
         """Run a transaction that only reads, and sees one state of the store throughout."""

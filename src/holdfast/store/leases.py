@@ -12,7 +12,7 @@ from holdfast.core.models import Claim, Lease, Settlement
 from holdfast.core.states import FINAL_STATES, AttemptOutcome, RunState
 from holdfast.core.usage import Usage
 from holdfast.core.verdict import Certificate, brief, quarantine
-from holdfast.store.claiming import Keys, claim, hand_on, has_slot
+from holdfast.store.claiming import Keys, claim, claims_of, hand_on, has_key, has_slot, place_across
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,6 +52,8 @@ class Leases:
             lost = self._settle(tx, worker_id, settlements, one_by_one=one_by_one)
             return lost, *_claim(tx, worker_id, wanted, queues)
 
+        if not settlements and (rows := self._claim_alone(worker_id, wanted, queues)):
+            return [], rows
         try:
             lost, claims, passed = self._database.write(partial(work, one_by_one=False))
         except _SomeLost:
@@ -62,6 +64,26 @@ class Leases:
             again = partial(_claim, worker_id=worker_id, wanted=wanted, queues=queues)
             claims, passed = self._database.write(partial(again, awaited=passed))
         return lost, claims
+
+    def _claim_alone(
+        self, worker_id: WorkerId, wanted: Mapping[bool, int], queues: Sequence[str]
+    ) -> list[Claim]:
+        """Claim in one statement that is a transaction by itself, where that can be.
+
+        An idle worker begins a run sooner by four round trips. Empty when there is nothing but runs
+        with a concurrency key, or nothing at all: why, a whole transaction finds out.
+        """
+        database = self._database
+        if (
+            not database.knows("claim_across")
+            or database.dialect.limits
+            or not any(wanted.values())
+        ):
+            return []  # behind a pooler, a statement alone has no limits
+        values = place_across(worker_id, queues, wanted)
+        return claims_of(
+            row for row in database.ask_alone("claim_across", values) if not has_key(row)
+        )
 
     def settle(self, worker_id: WorkerId, settlements: Sequence[Settlement]) -> list[Lease]:
         """Write outcomes and return the leases that turned out to be lost."""
@@ -177,10 +199,11 @@ def _claim(
     """
     if not any(wanted.values()):
         return [], None
-    if tx.row("living_worker", worker_id=worker_id) is None:
-        return None, None
     keys = Keys(tx, awaited)
-    return claim(tx, worker_id, wanted, queues, keys), keys.passed
+    claims = claim(tx, worker_id, wanted, queues, keys)
+    if not claims and tx.row("living_worker", worker_id=worker_id) is None:
+        return None, None
+    return claims, keys.passed
 
 
 def _believed(

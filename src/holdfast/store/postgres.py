@@ -42,6 +42,7 @@ _LIMITS = {  # no transaction of ours is that long
     "lock_timeout": "10s",
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
+    "jit": "off",  # none is long enough to be worth it, whatever the planner may guess
 }
 # Behind a pooler the next statement may go to another session, and ours are not to be left in any.
 # It gives its clients numbers of its own, so there the number that we were told is not that of who
