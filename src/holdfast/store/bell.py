@@ -29,6 +29,11 @@ _LONGEST_PATH = 100  # bytes; the address of a socket may have 107
 class Ear(Protocol):
     """Hear the bell: readable when it rang."""
 
+    @property
+    def again_after(self) -> float | None:
+        """Return after how many seconds what nobody rang for again so soon is there."""
+        ...
+
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
         ...
@@ -122,6 +127,8 @@ def _send(address: str, path: str | Path) -> None:
 
 class SocketEar:
     """Hear the bell of this host."""
+
+    again_after: float | None = None
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / new_id()

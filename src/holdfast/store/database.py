@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.core.errors import StoreError, StoreRefused, StoreUnavailable
@@ -129,6 +130,8 @@ class Database:
         known = queries.load(dialect.name)
         self._queries = {name: dialect.adapt(text) for name, text in known.items()}
         self._ahead = 0  # microseconds that the clock of the database is ahead of this host's
+        self._attend: Callable[[Any], None] | None = None  # shown the connections of one thread
+        self._listener = 0
         self._connections = Connections(self._connect, dialect.in_transaction, dialect.most_idle)
 
     def write(
@@ -247,9 +250,20 @@ class Database:
         """Return the time of the database, in microseconds: that of its server, once connected."""
         return self.clock.now() + self._ahead
 
+    def heed(self, attend: Callable[[Any], None] | None) -> None:
+        """Show each connection that this thread opens from now on to somebody; None: to nobody."""
+        self._attend = attend
+        self._listener = threading.get_ident()
+
     def _connect(self) -> Any:
         connection = self.dialect.connect()
-        self._ahead = self.dialect.ahead(connection, self.clock)
+        try:
+            self._ahead = self.dialect.ahead(connection, self.clock)
+            if self._attend is not None and self._listener == threading.get_ident():
+                self._attend(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def close(self) -> None:

@@ -47,13 +47,35 @@ class Leases:
         Safe to repeat when the answer was lost: an outcome that is there already is recognised, a
         claim nobody knows of is found by `held`.
         """
+        if not settlements and any(wanted.values()) and self._can_claim_alone():
+            rows = self._database.ask_alone("claim_across", place_across(worker_id, queues, wanted))
+            claims = claims_of(row for row in rows if not has_key(row))
+            if claims or not rows:  # else they wait for their concurrency keys: that takes more
+                return [], claims or self._nothing(worker_id)
+        return self._settle_and_claim(worker_id, settlements, wanted, queues)
 
+    def _can_claim_alone(self) -> bool:
+        """Tell whether one statement is enough: an idle worker begins sooner by four round trips.
+
+        Behind a pooler, a statement that is a transaction by itself has no limits.
+        """
+        return self._database.knows("claim_across") and not self._database.dialect.limits
+
+    def _nothing(self, worker_id: WorkerId) -> list[Claim] | None:
+        """Return no claims; None when others hold this worker for dead."""
+        return [] if self._database.ask_alone("living_worker", {"worker_id": worker_id}) else None
+
+    def _settle_and_claim(
+        self,
+        worker_id: WorkerId,
+        settlements: Sequence[Settlement],
+        wanted: Mapping[bool, int],
+        queues: Sequence[str],
+    ) -> tuple[list[Lease], list[Claim] | None]:
         def work(tx: Tx, *, one_by_one: bool) -> tuple[list[Lease], list[Claim] | None, str | None]:
             lost = self._settle(tx, worker_id, settlements, one_by_one=one_by_one)
             return lost, *_claim(tx, worker_id, wanted, queues)
 
-        if not settlements and (rows := self._claim_alone(worker_id, wanted, queues)):
-            return [], rows
         try:
             lost, claims, passed = self._database.write(partial(work, one_by_one=False))
         except _SomeLost:
@@ -64,26 +86,6 @@ class Leases:
             again = partial(_claim, worker_id=worker_id, wanted=wanted, queues=queues)
             claims, passed = self._database.write(partial(again, awaited=passed))
         return lost, claims
-
-    def _claim_alone(
-        self, worker_id: WorkerId, wanted: Mapping[bool, int], queues: Sequence[str]
-    ) -> list[Claim]:
-        """Claim in one statement that is a transaction by itself, where that can be.
-
-        An idle worker begins a run sooner by four round trips. Empty when there is nothing but runs
-        with a concurrency key, or nothing at all: why, a whole transaction finds out.
-        """
-        database = self._database
-        if (
-            not database.knows("claim_across")
-            or database.dialect.limits
-            or not any(wanted.values())
-        ):
-            return []  # behind a pooler, a statement alone has no limits
-        values = place_across(worker_id, queues, wanted)
-        return claims_of(
-            row for row in database.ask_alone("claim_across", values) if not has_key(row)
-        )
 
     def settle(self, worker_id: WorkerId, settlements: Sequence[Settlement]) -> list[Lease]:
         """Write outcomes and return the leases that turned out to be lost."""
