@@ -8,7 +8,6 @@ this worker does not know cost it nothing.
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 from heapq import nsmallest
 from typing import TYPE_CHECKING
 
@@ -72,12 +71,7 @@ def claim(
     A worker that others hold for dead gets none.
     """
     keys = keys or Keys(tx)
-    across = tx.knows("claim_across")
-    take = (
-        partial(_take_across, tx, worker_id, queues)
-        if across
-        else _take_by_lane(tx, worker_id, queues)
-    )
+    take = _taker(tx, worker_id, queues)
     missing = Counter(wanted)
     taken: list[Row] = []
     budget = CLAIM_BYTES
@@ -100,19 +94,14 @@ def claims_of(rows: Iterable[Row]) -> list[Claim]:
     return [Claim._make(row[:_LIMIT]) for row in rows]
 
 
-def place_across(
-    worker_id: WorkerId,
-    queues: Sequence[str],
-    wanted: Mapping[bool, int],
-    budget: int = CLAIM_BYTES,
-) -> Values:
+def place_across(worker_id: WorkerId, queues: Sequence[str], wanted: Mapping[bool, int]) -> Values:
     """Return the values of `claim_across`."""
     return {
         "worker_id": worker_id,
         "queues": list(queues),
         "kinds": [int(shared) for shared in wanted],
         "counts": list(wanted.values()),
-        "budget": budget,
+        "budget": CLAIM_BYTES,
     }
 
 
@@ -121,14 +110,20 @@ def has_key(row: Row) -> bool:
     return row[_KEY] is not None
 
 
-def _take_across(
-    tx: Tx, worker_id: WorkerId, queues: Sequence[str], wanted: Mapping[bool, int], budget: int
-) -> list[Row]:
-    return tx.rows("claim_across", **place_across(worker_id, queues, wanted, budget))
+def _taker(tx: Tx, worker_id: WorkerId, queues: Sequence[str]) -> Take:
+    """Return what finds the first runs, and takes those without a concurrency key."""
+    if not tx.knows("claim_across"):
+        return _lane_by_lane(tx, worker_id, queues)
+
+    def take(wanted: Mapping[bool, int], budget: int) -> list[Row]:
+        place = place_across(worker_id, queues, wanted)
+        return tx.rows("claim_across", **{**place, "budget": budget})
+
+    return take
 
 
-def _take_by_lane(tx: Tx, worker_id: WorkerId, queues: Sequence[str]) -> Take:
-    """Find the first runs of one lane after the other, and take those without a key together."""
+def _lane_by_lane(tx: Tx, worker_id: WorkerId, queues: Sequence[str]) -> Take:
+    """Look at one lane after the other, and take what is found there together."""
     lanes = [row for row in tx.rows("lanes", worker_id=worker_id) if _serves(queues, row[0])]
 
     def take(wanted: Mapping[bool, int], budget: int) -> list[Row]:
