@@ -18,7 +18,8 @@ from helpers.workers import PATIENCE, ended_all, outcomes, running, wait_for_lin
 from holdfast.core.config import StoreSettings
 from holdfast.core.errors import StoreUnavailable
 from holdfast.store import open_store
-from holdfast.store.runs import RunFilter, _new_row
+from holdfast.store.inserting import new_row
+from holdfast.store.runs import RunFilter
 
 pytestmark = pytest.mark.parametrize("server", ["postgres"], indirect=True)
 __all__ = ["server"]
@@ -149,7 +150,7 @@ def test_server_killed_within_a_copy_is_away_and_no_more(server, store):
                 server.stop(signal.SIGKILL)
             return super().__getitem__(name)
 
-    row = Killing(_new_row(a_new_run(), 0))
+    row = Killing(new_row(a_new_run(), 0))
     with pytest.raises(StoreUnavailable):
         store.database.write(lambda tx: tx.many("copy_run", [row] * 100))
 

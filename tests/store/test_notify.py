@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import select
 import signal
 
 import pytest
 
 from helpers.databases import again
-from helpers.factories import enqueue
+from helpers.factories import a_new_run, enqueue
 from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.only("postgres")
@@ -37,6 +38,33 @@ def test_every_listener_hears_an_enqueue(store, ear):
     assert rang(second, within=5)
     second.close()
     other.close()
+
+
+def test_an_enqueue_rings_itself_unless_one_has_just_rung(store, ear, monkeypatch):
+    enqueue(store)
+    apart = []
+    monkeypatch.setattr(store.database, "at_once", apart.append)
+
+    wait_until(store.bell.goes_along)
+    store.runs.insert_one(a_new_run())
+    assert rang(ear, within=5)
+    store.bell._rung = math.inf
+    store.runs.insert_one(a_new_run())
+
+    assert not rang(ear)
+    assert [] == apart
+
+
+def test_where_an_enqueue_that_rings_had_to_wait_others_ring_apart_for_a_while(store, ear):
+    enqueue(store)
+    wait_until(store.bell.goes_along)
+    store.bell._began -= 1  # a second ago
+    store.bell.went_along()
+    store.bell._rung = 0.0
+
+    assert not store.bell.goes_along()
+    store.runs.insert_one(a_new_run())
+    assert rang(ear, within=5)
 
 
 def test_a_process_that_enqueues_much_rings_little(store, monkeypatch):

@@ -58,12 +58,31 @@ class Bell(Protocol):
         """Have the commit of a caller ring, where there is a way."""
         ...
 
+    def goes_along(self) -> bool:
+        """Tell whether the next commit of this process may ring itself; then say `went_along`."""
+        ...
+
+    def went_along(self) -> None:
+        """Note that a commit has rung."""
+        ...
+
     def listen(self) -> Ear:
         """Start to listen; raises OSError where that cannot be."""
         ...
 
 
-class SocketBell:
+class RingsApart:
+    """Never ring with a commit."""
+
+    def goes_along(self) -> bool:
+        """Tell that no commit can ring."""
+        return False
+
+    def went_along(self) -> None:
+        """Do nothing: no commit has rung."""
+
+
+class SocketBell(RingsApart):
     """Ring all listeners of one store on this host."""
 
     def __init__(self, folder: Path) -> None:

@@ -1,9 +1,10 @@
 """Wake workers by PostgreSQL's NOTIFY: a hint, never relied on.
 
-A NOTIFY takes a lock of the whole database server at its commit, so as a rule it is a statement of
-its own after what it tells of, waits for no disk, and one process sends few: who hears one looks
-again when the next may have been held back. What is lost costs one poll interval. Behind a pooler
-nothing is heard: there who listens looks, as on MySQL.
+A NOTIFY takes a lock of the whole database server until its commit is over. So one process sends
+few: who hears one looks again when the next may have been held back. It goes along with an enqueue,
+which saves a round trip; where those have to wait, since many do so or the disk is slow, it is a
+statement of its own after what it tells of, and waits for no disk. What is lost costs one poll
+interval. Behind a pooler nothing is heard: there who listens looks, as on MySQL.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from holdfast.store.joining import Guest
 
 _QUIET = 0.01  # seconds between two rings of a process
+_LONG = 0.005  # seconds that an enqueue takes which had to wait for the lock of others
+_APART = 10.0  # seconds in which it is not tried again then
 _LISTEN = "LISTEN holdfast"
 
 
@@ -36,6 +39,19 @@ class NotifyBell:
         self._database = database
         self._hears = hears  # whether the bell reaches a connection
         self._rung = 0.0  # monotonic
+        self._began = 0.0  # monotonic; the enqueue that rings itself
+        self._apart_until = 0.0  # monotonic
+
+    def goes_along(self) -> bool:
+        """Tell whether the next commit of this process may ring itself; then say `went_along`."""
+        now = self._began = time.monotonic()
+        return now - self._rung >= _QUIET and now >= self._apart_until
+
+    def went_along(self) -> None:
+        """Note that a commit has rung, and whether that took long."""
+        now = self._rung = time.monotonic()
+        if now - self._began > _LONG:
+            self._apart_until = now + _APART
 
     def ring(self) -> None:
         """Tell the listeners that something was committed; never raises."""
