@@ -109,8 +109,7 @@ def test_who_blocks_a_key_passes_over_what_another_one_has_found(store, no_deadl
 
 def find(tx, worker_id, limit):
     """Find runs to claim, as a claim does before it locks their keys."""
-    place = {"queue": "default", "task": "shop.send", "shared": 0, "limit": limit}
-    return claiming._take_plain(tx, worker_id, place, budget=1 << 20)
+    return claiming._taker(tx, worker_id, ["*"])({False: limit}, 1 << 20)
 
 
 @ON_SERVERS
@@ -120,13 +119,14 @@ def test_who_finds_a_key_in_other_hands_waits_for_it_with_empty_hands(store, tem
     claim_one(store, a_worker(store))
     enqueue(store, concurrency_key="busy")
     last = enqueue(store, concurrency_key="k")
+    other = a_worker(store)
 
     with beside(store) as others:
         assert try_key(others, "k")
         claims = in_a_thread(store, 2)
         wait_until(template.server.waits_for_lock)
         assert try_key(others, "busy")
-        assert [last] == [row[0] for row in find(others, "", 2)]
+        assert [last] == [row[0] for row in find(others, other, 2)]
 
     assert [last] == [one.run_id for one in claims()]
 

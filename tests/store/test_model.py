@@ -63,6 +63,7 @@ MISSING_GUARDS = {
     "a dedupe key is ignored": ("live_run_with_dedupe_key", "= :dedupe_key", "= 'nobody'"),
     "a repeated outcome is refused": ("ending_of_attempt", "AND attempt = :attempt", "AND 1 = 0"),
     "the dead are believed": ("living_worker", "AND state < 2", ""),
+    "the dead may claim": ("lanes", "AND w.state < 2", ""),
     "the attempts of the dead stay": ("held_by_worker", "l.state = 'running'", "1 = 0"),
 }
 

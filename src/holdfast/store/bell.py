@@ -29,6 +29,11 @@ _LONGEST_PATH = 100  # bytes; the address of a socket may have 107
 class Ear(Protocol):
     """Hear the bell: readable when it rang."""
 
+    @property
+    def again_after(self) -> float | None:
+        """Return after how many seconds what nobody rang for again so soon is there."""
+        ...
+
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
         ...
@@ -53,12 +58,31 @@ class Bell(Protocol):
         """Have the commit of a caller ring, where there is a way."""
         ...
 
+    def goes_along(self) -> bool:
+        """Tell whether the next commit of this process may ring itself; then say `went_along`."""
+        ...
+
+    def went_along(self) -> None:
+        """Note that a commit has rung."""
+        ...
+
     def listen(self) -> Ear:
         """Start to listen; raises OSError where that cannot be."""
         ...
 
 
-class SocketBell:
+class RingsApart:
+    """Never ring with a commit."""
+
+    def goes_along(self) -> bool:
+        """Tell that no commit can ring."""
+        return False
+
+    def went_along(self) -> None:
+        """Do nothing: no commit has rung."""
+
+
+class SocketBell(RingsApart):
     """Ring all listeners of one store on this host."""
 
     def __init__(self, folder: Path) -> None:
@@ -122,6 +146,8 @@ def _send(address: str, path: str | Path) -> None:
 
 class SocketEar:
     """Hear the bell of this host."""
+
+    again_after: float | None = None
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / new_id()

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 from holdfast.core.models import Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from holdfast.core.ids import WorkerId
     from holdfast.store.database import Row, Tx
     from holdfast.store.queries import Values
 
     Lane = tuple[str, str]  # queue and task
+    Take = Callable[[Mapping[bool, int], int], list[Row]]  # (wanted, budget)
 
 # Columns of claim_candidates; the last two follow Claim's.
-_ARGUMENTS, _KEY, _LIMIT, _PRIORITY = 4, 10, 12, 13
+_ARGUMENTS, _SHARED, _KEY, _LIMIT, _PRIORITY = 4, 9, 10, 12, 13
 _ROUNDS = 20  # how often a claim looks again after it met busy concurrency keys
 CLAIM_BYTES = 16 << 20  # of arguments: one claim takes no more than that, and one run
 _BLOCKED_AT_ONCE = 1000  # runs of a busy key that one claim takes out of its way
@@ -65,44 +66,97 @@ def claim(
     queues: Sequence[str],
     keys: Keys | None = None,
 ) -> list[Claim]:
-    """Take as many runs as are wanted for exclusive (False) and for shared (True) executors."""
+    """Take as many runs as are wanted for exclusive (False) and for shared (True) executors.
+
+    A worker that others hold for dead gets none.
+    """
     keys = keys or Keys(tx)
-    claims: list[Claim] = []
+    take = _taker(tx, worker_id, queues)
+    missing = Counter(wanted)
+    taken: list[Row] = []
+    budget = CLAIM_BYTES
+    for _ in range(_ROUNDS):
+        if budget <= 0 or not any(missing.values()):
+            break
+        rows = take(missing, budget)
+        budget -= _weight(rows)
+        mine = [row for row in rows if row[_KEY] is None or keys.lock(row[_KEY])]
+        got = [row for row in mine if row[_KEY] is None or _take_one(tx, worker_id, row)]
+        taken += got
+        if len(got) == len(mine):
+            break  # none was blocked by its key, so there are no more to find
+        missing.subtract(bool(row[_SHARED]) for row in got)
+    return claims_of(taken)
+
+
+def claims_of(rows: Iterable[Row]) -> list[Claim]:
+    """Return the claims that are in the rows of a query."""
+    return [Claim._make(row[:_LIMIT]) for row in rows]
+
+
+def place_across(worker_id: WorkerId, queues: Sequence[str], wanted: Mapping[bool, int]) -> Values:
+    """Return the values of `claim_across`."""
+    return {
+        "worker_id": worker_id,
+        "queues": list(queues),
+        "kinds": [int(shared) for shared in wanted],
+        "counts": list(wanted.values()),
+        "budget": CLAIM_BYTES,
+    }
+
+
+def has_key(row: Row) -> bool:
+    """Tell whether a run that was found has a concurrency key: then it was not taken."""
+    return row[_KEY] is not None
+
+
+def _taker(tx: Tx, worker_id: WorkerId, queues: Sequence[str]) -> Take:
+    """Return what finds the first runs, and takes those without a concurrency key."""
+    if not tx.knows("claim_across"):
+        return _lane_by_lane(tx, worker_id, queues)
+
+    def take(wanted: Mapping[bool, int], budget: int) -> list[Row]:
+        place = place_across(worker_id, queues, wanted)
+        return tx.rows("claim_across", **{**place, "budget": budget})
+
+    return take
+
+
+def _lane_by_lane(tx: Tx, worker_id: WorkerId, queues: Sequence[str]) -> Take:
+    """Look at one lane after the other, and take what is found there together."""
     lanes = [row for row in tx.rows("lanes", worker_id=worker_id) if _serves(queues, row[0])]
-    for shared, count in wanted.items():
-        fitting = [(queue, task) for queue, task, may_share in lanes if may_share or not shared]
-        if fitting and count:
-            claims += _claim(tx, worker_id, fitting, keys, shared=shared, count=count)
-    return claims
+
+    def take(wanted: Mapping[bool, int], budget: int) -> list[Row]:
+        taken: list[Row] = []
+        for shared, count in wanted.items():
+            fitting = [(queue, task) for queue, task, may_share in lanes if may_share or not shared]
+            if not fitting or count <= 0:
+                continue
+            rows: list[Row] = []
+            for (queue, task), share in _shares(tx, fitting, shared=shared, limit=count):
+                place = {"queue": queue, "task": task, "shared": int(shared), "limit": share}
+                found = list(_within(budget, tx.each("claim_candidates", **place)))
+                budget -= _weight(found)
+                rows += found
+            taken += sorted(rows, key=_order) if len(fitting) > 1 else rows
+        if run_ids := [row[0] for row in taken if row[_KEY] is None]:
+            changed = tx.execute("claim_all", worker_id=worker_id, run_ids=run_ids)
+            assert changed == len(run_ids), "who writes finds again what it has found"
+        return taken
+
+    return take
+
+
+def _weight(rows: Iterable[Row]) -> int:
+    return sum(len(row[_ARGUMENTS]) for row in rows)
+
+
+def _order(row: Row) -> tuple[int, str]:
+    return -row[_PRIORITY], row[0]
 
 
 def _serves(queues: Sequence[str], name: str) -> bool:
     return "*" in queues or name in queues
-
-
-def _claim(
-    tx: Tx, worker_id: WorkerId, lanes: Sequence[Lane], keys: Keys, *, shared: bool, count: int
-) -> list[Claim]:
-    taken: list[Row] = []
-    budget = CLAIM_BYTES
-    for _ in range(_ROUNDS):
-        missing = count - len(taken)
-        if missing <= 0 or budget <= 0:
-            break
-        was_busy = False
-        for (queue, task), share in _shares(tx, lanes, shared=shared, limit=missing):
-            place = {"queue": queue, "task": task, "shared": int(shared), "limit": share}
-            rows = _take_plain(tx, worker_id, place, budget)
-            budget -= sum(len(row[_ARGUMENTS]) for row in rows)
-            mine = [row for row in rows if row[_KEY] is None or keys.lock(row[_KEY])]
-            got = [row for row in mine if row[_KEY] is None or _take_one(tx, worker_id, row)]
-            was_busy |= len(got) < len(mine)
-            taken += got
-        if not was_busy:
-            break  # none was blocked by its key, so there are no more to find
-    if len(lanes) > 1:
-        taken.sort(key=lambda row: (-row[_PRIORITY], row[0]))
-    return [Claim._make(row[:_LIMIT]) for row in taken]
 
 
 def _within(budget: int, rows: Iterable[Row]) -> Iterator[Row]:
@@ -126,17 +180,6 @@ def _shares(
         rows = tx.rows("claim_heads", queue=queue, task=task, shared=int(shared), limit=limit)
         heads += [(-priority, run_id, lane) for priority, run_id in rows]
     return Counter(lane for _, _, lane in nsmallest(limit, heads)).items()
-
-
-def _take_plain(tx: Tx, worker_id: WorkerId, place: Values, budget: int) -> list[Row]:
-    """Find the first runs of a lane, and take those without a concurrency key all together."""
-    if tx.knows("claim_at_once"):
-        return tx.rows("claim_at_once", worker_id=worker_id, budget=budget, **place)
-    rows = list(_within(budget, tx.each("claim_candidates", **place)))
-    if run_ids := [row[0] for row in rows if row[_KEY] is None]:
-        changed = tx.execute("claim_all", worker_id=worker_id, run_ids=run_ids)
-        assert changed == len(run_ids), "a transaction that writes finds again what it has found"
-    return rows
 
 
 def _take_one(tx: Tx, worker_id: WorkerId, row: Row) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.core.errors import StoreError, StoreRefused, StoreUnavailable
@@ -129,6 +130,8 @@ class Database:
         known = queries.load(dialect.name)
         self._queries = {name: dialect.adapt(text) for name, text in known.items()}
         self._ahead = 0  # microseconds that the clock of the database is ahead of this host's
+        self._attend: Callable[[Any], None] | None = None  # shown the connections of one thread
+        self._listener = 0
         self._connections = Connections(self._connect, dialect.in_transaction, dialect.most_idle)
 
     def write(
@@ -158,13 +161,22 @@ class Database:
         self._queries |= {name: self.dialect.adapt(text) for name, text in statements.items()}
 
     def write_alone(self, query: str, values: Values, patience: Patience) -> None:
-        """Carry out one repeatable statement, a transaction by itself, as `write` does."""
+        """Carry out one statement, a transaction by itself, as `write` does."""
+        self._alone(query, values, patience)
+
+    def ask_alone(self, query: str, values: Values) -> list[Row]:
+        """Do the same and return its rows; it is not repeatable."""
+        values["now"] = self.now()
+        rows: list[Row] = self._alone(query, values, self.patience()).fetchall()
+        return rows
+
+    def _alone(self, query: str, values: Values, patience: Patience) -> Any:
         text, bind, _ = self._queries[query]
         while True:
             line = None
             try:
                 line = self._connections.acquire()
-                line.connection.execute(text, bind(values))
+                cursor = line.connection.execute(text, bind(values))
             except BaseException as error:
                 reached = line is not None
                 if line is not None:
@@ -173,7 +185,7 @@ class Database:
                     raise
             else:
                 self._connections.release(line)
-                return
+                return cursor
 
     def read(self, work: Callable[[Tx], T]) -> T:
         """Run a transaction that only reads, and sees one state of the store throughout."""
@@ -238,9 +250,20 @@ class Database:
         """Return the time of the database, in microseconds: that of its server, once connected."""
         return self.clock.now() + self._ahead
 
+    def heed(self, attend: Callable[[Any], None] | None) -> None:
+        """Show each connection that this thread opens from now on to somebody; None: to nobody."""
+        self._attend = attend
+        self._listener = threading.get_ident()
+
     def _connect(self) -> Any:
         connection = self.dialect.connect()
-        self._ahead = self.dialect.ahead(connection, self.clock)
+        try:
+            self._ahead = self.dialect.ahead(connection, self.clock)
+            if self._attend is not None and self._listener == threading.get_ident():
+                self._attend(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def close(self) -> None:

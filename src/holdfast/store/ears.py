@@ -21,6 +21,8 @@ class ThreadEar:
     `hear` is given the ear and the connection; it calls `ring` until the ear `is_closed`.
     """
 
+    again_after: float | None = None
+
     def __init__(self, dialect: Dialect, hear: Callable[[ThreadEar, Any], None]) -> None:
         self._dialect = dialect
         self._hear = hear

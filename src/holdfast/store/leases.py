@@ -12,7 +12,7 @@ from holdfast.core.models import Claim, Lease, Settlement
 from holdfast.core.states import FINAL_STATES, AttemptOutcome, RunState
 from holdfast.core.usage import Usage
 from holdfast.core.verdict import Certificate, brief, quarantine
-from holdfast.store.claiming import Keys, claim, hand_on, has_slot
+from holdfast.store.claiming import Keys, claim, claims_of, hand_on, has_key, has_slot, place_across
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +47,31 @@ class Leases:
         Safe to repeat when the answer was lost: an outcome that is there already is recognised, a
         claim nobody knows of is found by `held`.
         """
+        if not settlements and any(wanted.values()) and self._can_claim_alone():
+            rows = self._database.ask_alone("claim_across", place_across(worker_id, queues, wanted))
+            claims = claims_of(row for row in rows if not has_key(row))
+            if claims or not rows:  # else they wait for their concurrency keys: that takes more
+                return [], claims or self._nothing(worker_id)
+        return self._settle_and_claim(worker_id, settlements, wanted, queues)
 
+    def _can_claim_alone(self) -> bool:
+        """Tell whether one statement is enough: an idle worker begins sooner by four round trips.
+
+        Behind a pooler, a statement that is a transaction by itself has no limits.
+        """
+        return self._database.knows("claim_across") and not self._database.dialect.limits
+
+    def _nothing(self, worker_id: WorkerId) -> list[Claim] | None:
+        """Return no claims; None when others hold this worker for dead."""
+        return [] if self._database.ask_alone("living_worker", {"worker_id": worker_id}) else None
+
+    def _settle_and_claim(
+        self,
+        worker_id: WorkerId,
+        settlements: Sequence[Settlement],
+        wanted: Mapping[bool, int],
+        queues: Sequence[str],
+    ) -> tuple[list[Lease], list[Claim] | None]:
         def work(tx: Tx, *, one_by_one: bool) -> tuple[list[Lease], list[Claim] | None, str | None]:
             lost = self._settle(tx, worker_id, settlements, one_by_one=one_by_one)
             return lost, *_claim(tx, worker_id, wanted, queues)
@@ -177,10 +201,11 @@ def _claim(
     """
     if not any(wanted.values()):
         return [], None
-    if tx.row("living_worker", worker_id=worker_id) is None:
-        return None, None
     keys = Keys(tx, awaited)
-    return claim(tx, worker_id, wanted, queues, keys), keys.passed
+    claims = claim(tx, worker_id, wanted, queues, keys)
+    if not claims and tx.row("living_worker", worker_id=worker_id) is None:
+        return None, None
+    return claims, keys.passed
 
 
 def _believed(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from holdfast.store import queries
+from holdfast.store.bell import RingsApart
 from holdfast.store.ears import ThreadEar
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _SHORTEST, _LONGEST = 0.01, 0.25  # seconds between two looks
 _SLOWER = 1.02  # after each look that found nothing: it takes twelve seconds to the longest pause
 
 
-class PollBell:
+class PollBell(RingsApart):
     """Ring the listeners of this process; those elsewhere look for themselves."""
 
     def __init__(self, database: Database) -> None:

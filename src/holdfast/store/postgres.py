@@ -42,6 +42,9 @@ _LIMITS = {  # no transaction of ours is that long
     "lock_timeout": "10s",
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
+    # Of a table that nobody has analysed yet, the planner thinks wrong:
+    "jit": "off",  # that a statement is long enough to be compiled,
+    "enable_bitmapscan": "off",  # or that a queue is so short that it may as well be sorted.
 }
 # Behind a pooler the next statement may go to another session, and ours are not to be left in any.
 # It gives its clients numbers of its own, so there the number that we were told is not that of who

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from holdfast.core.errors import AlreadyEnqueued, NotAllowed, RunNotFound, StoreRefused
+from holdfast.core.errors import NotAllowed, RunNotFound, StoreRefused
 from holdfast.core.ids import is_id, is_prefix, oldest_id
 from holdfast.core.models import AttemptRecord, Ending, RunRecord
 from holdfast.core.names import check_words
@@ -16,6 +17,14 @@ from holdfast.core.states import LIVE_STATES, AttemptOutcome, RunState
 from holdfast.core.texts import who
 from holdfast.core.usage import Usage
 from holdfast.store.claiming import hand_on
+from holdfast.store.inserting import (
+    OneByOne,
+    copy_all,
+    insert_all,
+    insert_each,
+    insert_lanes,
+    new_row,
+)
 from holdfast.store.joining import Joining
 
 if TYPE_CHECKING:
@@ -33,7 +42,6 @@ if TYPE_CHECKING:
     Attempts = list[AttemptRecord]
     Endings = list[Ending]
     Lanes = set[tuple[str, str]]  # queue and task
-    Rows = list[dict[str, Any]]
     Insert = Callable[[Tx, Sequence[NewRun], Lanes], Ids]
 
 BATCH = 1000  # rows written in one transaction
@@ -78,8 +86,9 @@ class Runs:
         """
         ids: list[RunId] = []
         for index in range(0, len(new), BATCH):
-            patience = self._database.patience(repeatable=True)
-            ids += self._insert(new[index : index + BATCH], patience)
+            ids += self._insert(
+                new[index : index + BATCH], self._database.patience(repeatable=True)
+            )
         self._bell.ring()
         return ids
 
@@ -91,12 +100,12 @@ class Runs:
         database, patience = self._database, self._database.patience(repeatable=True)
         is_plain = run.dedupe_key is None and (run.queue, run.task) in self._known_lanes
         if is_plain and self._alone and not database.dialect.limits:  # a statement alone has none
-            try:
-                database.write_alone("insert_alone", _new_row(run, database.now()), patience)
-                self._bell.ring()
+            row = new_row(run, database.now())
+            row["rings"] = rings = self._bell.goes_along()
+            with suppress(StoreRefused):  # `_insert` finds out why
+                database.write_alone("insert_alone", row, patience)
+                self._bell.went_along() if rings else self._bell.ring()
                 return run.run_id
-            except StoreRefused:
-                pass  # `_insert` finds out why
         (run_id,) = self._insert((run,), patience)
         self._bell.ring()
         return run_id
@@ -104,11 +113,11 @@ class Runs:
     def _insert(self, new: Sequence[NewRun], patience: Patience) -> Ids:
         """Insert runs; a commit whose answer is lost is repeated, for ids tell what is there."""
         lanes = {(run.queue, run.task) for run in new} - self._known_lanes
-        insert = _copy_all if self._database.knows("copy_run") else _insert_all
+        insert = copy_all if self._database.knows("copy_run") else insert_all
         try:
             ids = self._database.write(lambda tx: insert(tx, new, lanes), patience=patience)
-        except (_OneByOne, StoreRefused):
-            ids = self._database.write(lambda tx: _insert_each(tx, new, lanes), patience=patience)
+        except (OneByOne, StoreRefused):
+            ids = self._database.write(lambda tx: insert_each(tx, new, lanes), patience=patience)
         self._known_lanes |= lanes
         return ids
 
@@ -123,7 +132,7 @@ class Runs:
         lanes = {(run.queue, run.task) for run in new} - self._known_lanes
         if lanes and not self._database.dialect.one_writer:
             # All who enqueue to a new lane would wait for the end of the caller's transaction.
-            self._database.write(lambda tx: _insert_lanes(tx, lanes))
+            self._database.write(lambda tx: insert_lanes(tx, lanes))
             self._known_lanes |= lanes
             lanes = set()
 
@@ -135,9 +144,9 @@ class Runs:
             return ids
 
         try:
-            return self._joining.write(guest, lambda tx: work(tx, _insert_all))
-        except _OneByOne:
-            return self._joining.write(guest, lambda tx: work(tx, _insert_each))
+            return self._joining.write(guest, lambda tx: work(tx, insert_all))
+        except OneByOne:
+            return self._joining.write(guest, lambda tx: work(tx, insert_each))
 
     def get(self, run_id: str) -> RunRecord:
         """Return a run; raises RunNotFound."""
@@ -286,80 +295,6 @@ class Runs:
                     tx.execute("delete_run", run_id=run_id)
 
         self._database.write(work)
-
-
-class _OneByOne(Exception):
-    """Tell that a batch must be inserted one by one: some of its runs may be there already."""
-
-
-def _insert_all(tx: Tx, new: Sequence[NewRun], lanes: Lanes) -> Ids:
-    """Insert runs in as few statements as there can be: whoever enqueues waits for it.
-
-    Raises _OneByOne when there are dedupe keys, or an id is there already.
-    """
-    rows = _plain_rows(tx, new)
-    _insert_lanes(tx, lanes)
-    if tx.many("insert_run", rows) != len(rows):
-        raise _OneByOne
-    tx.many("insert_live", rows)
-    return [run.run_id for run in new]
-
-
-def _copy_all(tx: Tx, new: Sequence[NewRun], lanes: Lanes) -> Ids:
-    """Insert runs in another way, where the database has one: it refuses an id that is there."""
-    rows = _plain_rows(tx, new)
-    _insert_lanes(tx, lanes)
-    tx.many("copy_run", rows)
-    tx.many("copy_live", rows)
-    return [run.run_id for run in new]
-
-
-def _plain_rows(tx: Tx, new: Sequence[NewRun]) -> Rows:
-    """Return the rows of runs; raises _OneByOne when there are dedupe keys."""
-    if any(run.dedupe_key is not None for run in new):
-        raise _OneByOne
-    return [_new_row(run, tx.now) for run in new]
-
-
-def _insert_each(tx: Tx, new: Sequence[NewRun], lanes: Lanes) -> Ids:
-    _insert_lanes(tx, lanes)
-    return [_insert_one(tx, run) for run in new]
-
-
-def _insert_lanes(tx: Tx, lanes: Lanes) -> None:
-    for queue, task in lanes:
-        tx.execute("insert_queue", name=queue)
-        tx.execute("insert_lane", queue=queue, task=task)
-
-
-def _insert_one(tx: Tx, run: NewRun) -> RunId:
-    if run.dedupe_key is not None:
-        look = "live_run_with_dedupe_key_now" if tx.again else "live_run_with_dedupe_key"
-        row = tx.row(look, dedupe_key=run.dedupe_key)
-        if row is not None and tx.row("is_enqueued", run_id=run.run_id) is None:
-            return row[0]  # type: ignore[no-any-return]
-    values = _new_row(run, tx.now)
-    if not tx.execute("insert_run", **values):
-        return _insert_again(tx, run)
-    tx.execute("insert_live", **values)
-    return run.run_id
-
-
-def _insert_again(tx: Tx, run: NewRun) -> RunId:
-    found = tx.row("enqueued_before", run_id=run.run_id)
-    if found is None:
-        raise RunNotFound(run_id=run.run_id)
-    if found != (run.task, run.arguments):
-        raise AlreadyEnqueued(run_id=run.run_id, task=found[0])
-    return run.run_id
-
-
-def _new_row(run: NewRun, now: int) -> dict[str, Any]:
-    row = msgspec.structs.asdict(run)
-    row["created_at"] = now
-    row["shared"] = int(run.shared)
-    row["state"] = "scheduled" if run.due_at is not None and run.due_at > now else "queued"
-    return row
 
 
 def _containing(text: str) -> str:

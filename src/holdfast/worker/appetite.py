@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from holdfast.store.claiming import CLAIM_BYTES
@@ -24,12 +25,22 @@ class Appetite:
         self._gauge = gauge
         self._poll_seconds = poll_seconds
         self.hungry = True  # there may be more to claim
+        self.again_at = inf  # monotonic; when what nobody rang for is there
         self._next_poll = 0.0  # monotonic
         self._is_heavy = False  # the arguments of what was claimed last are large
 
+    def rung(self, now: float, again_after: float | None) -> None:
+        """Get hungry, and once more so many seconds later."""
+        self.hungry = True
+        if again_after is not None:
+            self.again_at = min(self.again_at, now + again_after)
+
     def look(self, now: float) -> None:
         """Get hungry when it is time, or when there are more executors than before."""
-        self.hungry = self._pool.has_grown() or self.hungry or now >= self._next_poll
+        due = now >= min(self._next_poll, self.again_at)
+        self.hungry = self._pool.has_grown() or self.hungry or due
+        if now >= self.again_at:
+            self.again_at = inf
 
     def took(self, claims: Sequence[Claim], now: float) -> None:
         """Note what was claimed: where some were, more may be."""

@@ -207,7 +207,7 @@ class Supervisor:
         next_due = self._duties.do(self._clock)
         if self._drain_until is not None:
             self._drain(now)
-        self._wake_at = min(look_again, next_due)
+        self._wake_at = min(look_again, next_due, self._appetite.again_at)
         if self._desk.backlog or any(len(c.outstanding) > 1 for c in self._pool.children):
             self._wake_at = min(self._wake_at, now + STALLED_SECONDS)
         if self._desk.settlements or (self._appetite.hungry and any(self._wanted().values())):
@@ -247,7 +247,7 @@ class Supervisor:
 
     def _rung(self) -> None:
         self._ear.clear()
-        self._appetite.hungry = True
+        self._appetite.rung(self._clock.monotonic(), self._ear.again_after)
         if self._pool.held():
             self._duties[CANCELS].due = 0.0
 

@@ -1,8 +1,11 @@
 -- name: lanes
--- The pairs of queue and task that this worker may look at, and whether the task may be shared.
+-- The pairs of queue and task that this worker may look at, and whether the task may be shared: none
+-- when others hold it for dead.
 SELECT n.queue, n.task, t.shared
-FROM @worker_task t JOIN @lane n ON n.task = t.task JOIN @queue q ON q.name = n.queue
-WHERE t.worker_id = :worker_id AND q.paused_at IS NULL ORDER BY n.queue, n.task LIMIT 10000
+FROM @worker w JOIN @worker_task t ON t.worker_id = w.worker_id
+JOIN @lane n ON n.task = t.task JOIN @queue q ON q.name = n.queue
+WHERE w.worker_id = :worker_id AND w.state < 2 AND q.paused_at IS NULL
+ORDER BY n.queue, n.task LIMIT 10000
 
 -- name: claim_heads
 SELECT priority, run_id FROM @live
