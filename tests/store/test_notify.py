@@ -83,16 +83,6 @@ def test_a_ring_within_an_own_statement_is_heard(store, ear):
     assert rang(ear)
 
 
-def test_who_hears_looks_again_when_what_was_not_rung_for_is_there(store, ear):
-    store.bell.ring()
-    rung = store.bell._rung
-    store.bell.ring()
-
-    assert rung == store.bell._rung  # not again so soon
-    wait_until(lambda: store.bell.ring() or rung != store.bell._rung)
-    assert store.bell._rung - rung < ear.again_after * 5
-
-
 def test_a_listener_whose_connection_is_cut_listens_again(store, ear, template):
     server = template.server
     (pid,) = [row[0] for row in server.execute(BACKENDS)]
