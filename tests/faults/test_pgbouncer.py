@@ -150,9 +150,9 @@ def test_server_killed_within_a_copy_is_away_and_no_more(server, store):
                 server.stop(signal.SIGKILL)
             return super().__getitem__(name)
 
-    row = Killing(new_row(a_new_run(), 0))
+    rows = [Killing(new_row(a_new_run(), 0)) for _ in range(100)]
     with pytest.raises(StoreUnavailable):
-        store.database.write(lambda tx: tx.many("copy_run", [row] * 100))
+        store.database.write(lambda tx: tx.many("copy_run", rows))
 
     server.start()
     store.database.wait_seconds = PATIENCE

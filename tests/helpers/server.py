@@ -11,10 +11,12 @@ import subprocess
 import tempfile
 import weakref
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
 from helpers.waiting import wait_until
+from holdfast.worker import proc
 
 PATIENCE = 30
 
@@ -98,14 +100,19 @@ class PrivateServer(ABC):
         return self._process is not None and self._process.poll() is None
 
     def send(self, number):
-        """Send a signal to all its processes."""
-        os.killpg(self._process.pid, number)
+        """Send a signal to all its processes: those of PostgreSQL are in sessions of their own."""
+        for pid in (self._process.pid, *proc.descendants(self._process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def stop(self, number=None):
         """Stop it: without a signal all connections are ended, SIGKILL leaves all as it is."""
         if self._process is not None:
             number = number or self.gentle
-            kill = os.killpg if number == signal.SIGKILL else os.kill
-            kill(self._process.pid, number)
+            if number == signal.SIGKILL:
+                os.kill(self._process.pid, signal.SIGSTOP)  # it starts no more
+                self.send(number)
+            else:
+                os.kill(self._process.pid, number)
             self._process.wait(PATIENCE)
             self._process = None

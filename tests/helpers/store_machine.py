@@ -278,7 +278,8 @@ class StoreMachine(RuleBasedStateMachine):
         for settlement in settlements:
             if settlement.lease not in lost:
                 self.apply(worker_id, settlement)
-        assert claims is not None or not count or worker_id not in self.workers
+        is_dead = worker_id not in self.workers
+        assert not count or is_dead == (claims is None), "who is held for dead learns it"
         taken = [Holding(worker_id, claimed) for claimed in claims or []]
         for holding in taken:
             self.take(holding)
@@ -288,7 +289,8 @@ class StoreMachine(RuleBasedStateMachine):
         """Repeat what may have been done; what was claimed is found as what nobody knows of."""
         known = {holding.claimed.lease for holding in self.taken}
         held = [claim for claim in self.store.leases.held(worker_id) if claim.lease not in known]
-        return self.store.leases.settle(worker_id, settlements), held
+        is_dead = worker_id not in self.workers
+        return self.store.leases.settle(worker_id, settlements), None if is_dead else held
 
     def is_held(self, worker_id, lease):
         holder = self.model[lease.run_id].holder
