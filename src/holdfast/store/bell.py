@@ -67,7 +67,7 @@ class Bell(Protocol):
         ...
 
     def listen(self) -> Ear:
-        """Start to listen; raises OSError where that cannot be."""
+        """Start to listen; raises OSError or StoreUnavailable where that cannot be."""
         ...
 
 

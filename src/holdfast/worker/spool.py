@@ -13,7 +13,8 @@
 
 The supervisor marks a folder that nobody writes to any more with the sticky bit of its mode: no
 other mark can be set on a disk without a free block or inode. An executor whose supervisor has
-died marks with the set-group-ID bit that all that its attempt wrote is there.
+died marks with the set-group-ID bit that all that its attempt wrote is there; so does a shared one
+from the start, for its attempts have no pipes.
 """
 
 from __future__ import annotations
@@ -217,7 +218,7 @@ def mark_end(spool: Path, lease: Lease) -> bool:
 
 
 def mark_whole(spool: Path, lease: Lease) -> None:
-    """Say that all that an attempt wrote is in its folder, though its supervisor is dead."""
+    """Say that nothing that an attempt wrote is still on its way into its folder."""
     set_mode(folder_of(spool, lease), stat.S_ISGID | FOLDER)
 
 
